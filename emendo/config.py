@@ -1,0 +1,132 @@
+"""Settings (emendo.toml and --set) and the one folder that holds everything a user makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from emendo.records import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths inside one workspace folder."""
+
+    root: Path
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "adapters"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def sources(self) -> Path:
+        """Copies of the indexed files, so that a citation can show its page after the original moved."""
+        return self.root / "sources"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "emendo.db"
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "emendo.toml"
+
+
+def open_workspace(path: str | None = None) -> Workspace:
+    """The workspace at `path`, else at $EMENDO_WORKSPACE, else ./workspace; made when missing."""
+    root = Path(path or os.environ.get("EMENDO_WORKSPACE") or "workspace").expanduser().resolve()
+    if root.exists() and not root.is_dir():
+        raise UserError(f"workspace {root} is a file; give a folder with --workspace DIR")
+    root.mkdir(parents=True, exist_ok=True)
+    return Workspace(root)
+
+
+def load_settings(cls: type[T], section: str, overrides: Sequence[str] = (), file: Path | None = None) -> T:
+    """The dataclass `cls` filled from `[section]` of the TOML `file`, then from `section.key=value` overrides.
+
+    Unknown sections of other steps in the file are left alone; an unknown key of this one raises UserError naming the nearest.
+    """
+    values: dict[str, Any] = {}
+    if file is not None and file.exists():
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{file} is not valid TOML: {error}") from error
+        if not isinstance(table.get(section, {}), Mapping):
+            raise UserError(f"{file}: `{section}` is a value; expected a table, written [{section}]")
+        values.update(table.get(section, {}))
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals or "." not in name:
+            raise UserError(f"--set {override}: expected section.key=value, for example --set tune.epochs=2")
+        if name.split(".", 1)[0] == section:
+            values[name.split(".", 1)[1]] = value
+    return make_settings(cls, values, section)
+
+
+def make_settings(cls: type[T], values: Mapping[str, Any], section: str) -> T:
+    """`cls(**values)` with text converted to each field's type; UserError for an unknown key or a bad value."""
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1)
+            hint = f"; did you mean {section}.{near[0]}?" if near else f"; known: {', '.join(hints)}"
+            raise UserError(f"unknown setting {section}.{key}{hint}")
+    converted = {key: _convert(value, hints[key], f"{section}.{key}") for key, value in values.items()}
+    try:
+        return cls(**converted)
+    except ValueError as error:
+        raise UserError(f"[{section}] {error}") from error
+
+
+def check_overrides(overrides: Sequence[str], sections: Mapping[str, type]) -> None:
+    """Raise UserError for an override whose section or key no step has, before any work starts."""
+    for override in overrides:
+        section = override.partition("=")[0].partition(".")[0]
+        if section not in sections:
+            near = difflib.get_close_matches(section, sections, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"--set {override}: unknown section {section!r}{hint} (known: {', '.join(sections)})")
+        load_settings(sections[section], section, [override])
+
+
+def _convert(value: Any, hint: Any, name: str) -> Any:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        if value in (None, "none"):
+            return None
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise UserError(f"{name} = {value!r}: expected one of {', '.join(map(str, typing.get_args(hint)))}")
+        return value
+    if hint is bool:
+        word = str(value).lower()
+        if word not in ("true", "false"):
+            raise UserError(f"{name} = {value!r}: expected true or false")
+        return word == "true"
+    if hint in (int, float) and not isinstance(value, bool):
+        try:
+            return hint(value)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{name} = {value!r}: expected {'a whole number' if hint is int else 'a number'}") from error
+    if hint is str or dataclasses.is_dataclass(hint):
+        return value
+    raise UserError(f"{name} = {value!r}: expected {hint}")

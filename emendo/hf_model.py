@@ -1,0 +1,247 @@
+"""A transformers model as a LangChain chat model: NF4 or bf16, LoRA adapters swapped while it runs, streamed, batched."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import RunnableConfig
+
+from emendo.records import UserError
+
+_ROLES = {"system": "system", "human": "user", "ai": "assistant"}
+
+
+class HFChatModel(BaseChatModel):
+    """Greedy decoding; `batch` sorts prompts by length and runs them together. Use `load`."""
+
+    model: Any
+    tokenizer: Any
+    model_id: str
+    adapter_id: str = ""
+    max_new_tokens: int = 160
+    batch_size: int = 16
+    lock: Any = None  # one generation at a time: adapters are switched on the shared weights
+
+    @classmethod
+    def load(cls, base: str, adapter: str | None = None, bits: str = "auto", max_new_tokens: int = 160) -> HFChatModel:
+        """Load hub id or folder `base` (`id@revision` pins a revision), then the LoRA folder `adapter`."""
+        model, tokenizer = load_base(base, bits)
+        model.eval()
+        name = "bundled" if Path(base).name == "model" and Path(base).is_dir() else base
+        loaded = cls(
+            model=model, tokenizer=tokenizer, model_id=f"hf:{name}", max_new_tokens=max_new_tokens, lock=threading.RLock()
+        )
+        if adapter:
+            loaded.set_adapter(adapter)
+        return loaded
+
+    def set_adapter(self, folder: str | None) -> None:
+        """Serve with the LoRA adapter in `folder`, or with the base model (None). Waits for the answer being written.
+
+        Refuses an adapter made for another base or chat template, and one whose weights change nothing.
+        """
+        from peft import PeftModel
+
+        with self.lock:
+            if folder is None:
+                self.model = self.model.unload() if isinstance(self.model, PeftModel) else self.model
+                self.adapter_id = ""
+                return
+            card = check_adapter(Path(folder), self.tokenizer)
+            base = self.model.unload() if isinstance(self.model, PeftModel) else self.model
+            self.model = PeftModel.from_pretrained(base, folder).eval()
+            if not any(p.abs().max() > 0 for n, p in self.model.named_parameters() if "lora_B" in n):
+                raise UserError(
+                    f"adapter {folder}: its weights are all zero, so it changes nothing; tune it again with `emendo tune`"
+                )
+            self.adapter_id = str(card.get("adapter_id") or Path(folder).name)
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest prompt plus answer the model was made for, in its own tokens."""
+        return int(getattr(self.model.config, "max_position_embeddings", 0) or 4096)
+
+    def count_prompt_tokens(self, messages: Sequence[dict[str, str]]) -> int:
+        return len(self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"])
+
+    def generate_texts(self, conversations: Sequence[list[BaseMessage]]) -> list[str]:
+        """Greedy completions in the order given."""
+        prompts = [self._prompt(messages) for messages in conversations]
+        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+        texts = [""] * len(prompts)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            for row, text in zip(rows, self._complete([prompts[i] for i in rows]), strict=True):
+                texts[row] = text
+        return texts
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """One padded batch instead of LangChain's thread per input."""
+        conversations = [self._convert_input(value).to_messages() for value in inputs]
+        return [AIMessage(content=text) for text in self.generate_texts(conversations)]
+
+    @property
+    def _llm_type(self) -> str:
+        return "transformers"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        [text] = self.generate_texts([messages])
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=text))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        """Pieces as they are decoded; closing the iterator stops the generation."""
+        from transformers import StoppingCriteriaList, TextIteratorStreamer
+
+        stopped = threading.Event()
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True, timeout=600)
+        criteria = StoppingCriteriaList([lambda ids, scores, **_: _all_rows(ids, stopped.is_set())])
+        failure: list[Exception] = []
+        work = threading.Thread(target=self._run, args=(self._prompt(messages), streamer, criteria, failure), daemon=True)
+        work.start()
+        try:
+            for piece in streamer:
+                if piece:
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
+        finally:
+            stopped.set()
+            work.join()
+        if failure:
+            raise failure[0]
+
+    def _run(self, prompt: list[int], streamer: Any, criteria: Any, failure: list[Exception]) -> None:
+        try:
+            self._decode([prompt], streamer=streamer, stopping_criteria=criteria)
+        except Exception as error:  # noqa: BLE001  (carried to the reader of the stream, which raises it)
+            failure.append(error)
+            streamer.end()
+
+    def _prompt(self, messages: list[BaseMessage]) -> list[int]:
+        plain = [{"role": _ROLES[m.type], "content": str(m.content)} for m in messages]
+        encoded = self.tokenizer.apply_chat_template(plain, add_generation_prompt=True, return_dict=True, enable_thinking=False)
+        return list(encoded["input_ids"])
+
+    def _complete(self, prompts: list[list[int]]) -> list[str]:
+        rows = self._decode(prompts)
+        return self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+
+    def _decode(self, prompts: list[list[int]], **kwargs: Any) -> Any:
+        """New token ids, (rows, steps), of left-padded prompts."""
+        import torch
+
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        width = max(len(prompt) for prompt in prompts)
+        with self.lock, torch.inference_mode():
+            device = next(self.model.parameters()).device
+            ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+            mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+            out = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                pad_token_id=pad,
+                **kwargs,
+            )
+        return out[:, width:]
+
+
+def load_base(base: str, bits: str = "auto", training: bool = False) -> tuple[Any, Any]:
+    """(model, tokenizer) of a hub id or folder; `id@revision` pins the revision.
+
+    bits: nf4 (bitsandbytes, double quantisation), bf16, fp32, or auto (bf16 on a GPU, fp32 on a CPU, faster for small models).
+    `training` keeps bitsandbytes from repacking CPU weights at the first evaluation, which would cut the gradient after it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name, _, revision = base.partition("@")
+    if bits not in ("auto", "nf4", "bf16", "fp32"):
+        raise UserError(f"bits {bits!r}: expected auto, nf4, bf16 or fp32")
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if bits != "fp32" else torch.float32}
+    if bits == "auto" and not torch.cuda.is_available():
+        options["dtype"] = torch.float32
+    if bits == "nf4":
+        options["quantization_config"] = nf4_config()
+        if training:
+            keep_gradients_after_eval()
+    if torch.cuda.is_available():
+        options["device_map"] = "auto"
+    where = {"revision": revision} if revision else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+        model = AutoModelForCausalLM.from_pretrained(name, **where, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"model {base!r} does not load: {reason} (a folder, or a hub id you may download, with a chat template)"
+        ) from error
+    if not tokenizer.chat_template:
+        raise UserError(f"model {base!r} has no chat template; take its instruction-tuned version")
+    return model, tokenizer
+
+
+def nf4_config() -> Any:
+    """4-bit NormalFloat with double quantisation, computing in bf16 (QLoRA, arXiv 2305.14314)."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+    )
+
+
+def keep_gradients_after_eval() -> None:
+    """Turn off bitsandbytes' in-place CPU repacking: after it a 4-bit layer no longer passes gradients, nor merges rightly."""
+    import bitsandbytes.nn.modules as modules
+
+    modules.has_avx512bf16 = lambda: False
+
+
+def check_adapter(folder: Path, tokenizer: Any) -> dict[str, Any]:
+    """The card of the adapter in `folder`; UserError when it is missing or was made for another chat template."""
+    from emendo.records import content_id
+
+    if not (folder / "adapter_config.json").is_file():
+        raise UserError(f"{folder} holds no LoRA adapter (no adapter_config.json); `emendo adapters` lists yours")
+    if not (folder / "card.json").is_file():
+        return {}  # an adapter made elsewhere: PEFT itself checks the shapes
+    card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    if card.get("template_sha256") != content_id(tokenizer.chat_template):
+        raise UserError(
+            f"adapter {folder.name} was tuned with another chat template than this model's; "
+            "tune it again on this base with `emendo tune`"
+        )
+    return card
+
+
+def _all_rows(ids: Any, value: bool) -> Any:
+    import torch
+
+    return torch.full((ids.shape[0],), value, dtype=torch.bool, device=ids.device)

@@ -1,0 +1,145 @@
+"""The offline default: answers with the manual's own sentences, steps or table rows, and prints nothing else."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import ConfigDict
+
+from emendo.records import UserError
+from emendo.words import stems
+
+_STEP = re.compile(r"^\s*(?:\d{1,2}[.)]|[-•*])\s+")
+_HOW = re.compile(r"\b(how (do|to|can|should)|steps?|set ?up|install|replace|clean|reset|pair|connect)\b", re.I)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is quoted whole: a sentence, a step, a table row."""
+
+    passage: int  # 0-based
+    position: int  # order within the passage
+    text: str
+    step: bool
+
+
+class QuoteChatModel(BaseChatModel):
+    """Ranks the units of the passages by idf-weighted word overlap (and embedding similarity) and prints the best, cited.
+
+    It reads the passages from the last message's additional_kwargs, as rag.answer sends them. The decision to refuse is
+    made before it, on the retrieval confidence.
+    """
+
+    embeddings: Embeddings | None = None
+    model_id: str = "quote"
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    most_units: int = 3
+    most_steps: int = 8
+
+    @property
+    def _llm_type(self) -> str:
+        return "quote"
+
+    def reply(self, question: str, passages: Sequence[str]) -> str:
+        """The chosen units in manual order, each followed by ` [n]`."""
+        units = [unit for n, text in enumerate(passages) for unit in split_units(text, n)]
+        if not units:
+            return "The manual does not say."
+        scores = self._scores(question, units, passages)
+        best = max(range(len(units)), key=lambda i: scores[i])
+        if units[best].step and _HOW.search(question):
+            chosen = _procedure(units, best, self.most_steps)
+        else:
+            ranked = sorted(range(len(units)), key=lambda i: -scores[i])[: self.most_units]
+            chosen = [units[i] for i in ranked if scores[i] >= 0.6 * scores[best]]
+        return _render(sorted(chosen, key=lambda u: (u.passage != units[best].passage, u.passage, u.position)))
+
+    def _scores(self, question: str, units: Sequence[Unit], passages: Sequence[str]) -> list[float]:
+        words = [stems(unit.text) for unit in units]
+        seen = Counter(word for unit_words in words for word in unit_words)
+        asked = stems(question)
+        weight = {word: math.log(1 + len(units) / (1 + seen[word])) for word in asked}
+        total = sum(weight.values()) or 1.0
+        scores = [sum(weight[w] for w in asked & unit_words) / total for unit_words in words]
+        # Passages come best first; a unit also gains from what its own passage says around it.
+        context = [sum(weight[w] for w in asked & stems(text)) / total for text in passages]
+        scores = [s + 0.3 * context[u.passage] - 0.03 * u.passage for s, u in zip(scores, units, strict=True)]
+        if self.embeddings is not None:
+            query = self.embeddings.embed_query(question)
+            vectors = self.embeddings.embed_documents([unit.text for unit in units])
+            cosines = [sum(a * b for a, b in zip(query, v, strict=True)) for v in vectors]
+            scores = [s + c for s, c in zip(scores, cosines, strict=True)]
+        return scores
+
+    def _read(self, messages: list[BaseMessage]) -> str:
+        data = messages[-1].additional_kwargs
+        if "passages" not in data:
+            raise UserError("the quote model answers from passages only; ask it through an index, or choose another --model")
+        return self.reply(data["question"], data["passages"])
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=self._read(messages)))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for piece in re.findall(r"\S+\s*", self._read(messages)):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
+
+
+def split_units(text: str, passage: int) -> list[Unit]:
+    """Lines are kept apart (steps, list items, table rows); running prose is split into sentences."""
+    units: list[Unit] = []
+    for line in text.splitlines():
+        line = line.strip()
+        pieces = [line] if _STEP.match(line) or " | " in line else re.split(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z0-9])", line)
+        for piece in pieces:
+            if re.search(r"\w", piece):
+                units.append(Unit(passage, len(units), piece, bool(_STEP.match(line))))
+    return units
+
+
+def _procedure(units: Sequence[Unit], best: int, most: int) -> list[Unit]:
+    """The run of steps around the best one, from its first step on."""
+    first = last = best
+    while first > 0 and units[first - 1].step and units[first - 1].passage == units[best].passage:
+        first -= 1
+    while last + 1 < len(units) and units[last + 1].step and units[last + 1].passage == units[best].passage:
+        last += 1
+    if last - first + 1 > most:
+        first = max(first, best - most // 2)
+    return list(units[first : min(last + 1, first + most)])
+
+
+def _render(units: Sequence[Unit]) -> str:
+    lines: list[str] = []
+    previous: Unit | None = None
+    for unit in units:
+        text = f"{unit.text} [{unit.passage + 1}]"
+        listed = unit.step or " | " in unit.text
+        if previous is not None and not listed and not previous.step and " | " not in previous.text:
+            lines[-1] += " " + text
+        else:
+            lines.append(text)
+        previous = unit
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Questions x arms to verdict: run, score, compare, gate, report."""

@@ -1,0 +1,1 @@
+"""Manual to cited answer: parse, chunk, index, retrieve, answer."""

@@ -1,0 +1,148 @@
+"""From a question to a cited answer: condense, retrieve, pack, generate, cite."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+
+from emendo.records import Answer, Hit
+from rag.citations import drop_unknown_marks, resolve_citations
+from rag.condense import condense
+from rag.prompt import PROMPT_VERSION, REFUSAL, Message, build_messages, is_refusal
+from rag.retrieve import Retriever
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """[answer] in emendo.toml."""
+
+    passages: int = 4  # passages given to the model, best first
+    refuse_below: float = 0.0  # refuse without asking the model where the retrieval confidence is lower; 0 leaves it to the model
+    history_turns: int = 3  # earlier turns shown to the model
+    max_new_tokens: int = 160
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question to answer. `history` holds earlier answers of the conversation, oldest first."""
+
+    question: str
+    history: tuple[Answer, ...] = ()
+    product: str = ""  # search only this product or document; "" searches all
+
+
+@dataclass
+class _Draft:
+    ask: Ask
+    standalone: str
+    hits: list[Hit]
+    confidence: float
+    messages: list[Message]
+    timings: dict[str, float] = field(default_factory=dict)
+    refuse: bool = False
+
+
+class Answerer:
+    """Answers questions with one chat model over one retriever (None: the model alone, without passages)."""
+
+    def __init__(self, retriever: Retriever | None, model: BaseChatModel, settings: AnswerSettings | None = None):
+        self.retriever = retriever
+        self.model = model
+        self.settings = settings or AnswerSettings()
+
+    @property
+    def model_id(self) -> str:
+        return str(getattr(self.model, "model_id", None) or getattr(self.model, "model_name", type(self.model).__name__))
+
+    @property
+    def adapter_id(self) -> str:
+        return str(getattr(self.model, "adapter_id", ""))
+
+    def answer(self, question: str, history: Sequence[Answer] = (), product: str = "") -> Answer:
+        """The cited answer to one question."""
+        return self.answer_many([Ask(question, tuple(history), product)])[0]
+
+    def answer_many(self, asks: Sequence[Ask]) -> list[Answer]:
+        """Answers in the order asked; the model sees all prompts as one batch."""
+        drafts = [self._draft(ask) for ask in asks]
+        waiting = [draft for draft in drafts if not draft.refuse]
+        start = time.perf_counter()
+        replies = self.model.batch([to_langchain(d.messages, d.standalone, d.hits) for d in waiting]) if waiting else []
+        seconds = (time.perf_counter() - start) / max(len(waiting), 1)
+        texts = iter([str(reply.content) for reply in replies])
+        return [self._finish(d, REFUSAL if d.refuse else next(texts), 0.0 if d.refuse else seconds) for d in drafts]
+
+    def stream(self, question: str, history: Sequence[Answer] = (), product: str = "") -> Iterator[str | Answer]:
+        """Pieces of text as the model writes them, then the Answer. Its text is final: marks without a passage are gone."""
+        draft = self._draft(Ask(question, tuple(history), product))
+        if draft.refuse:
+            yield REFUSAL
+            yield self._finish(draft, REFUSAL, 0.0)
+            return
+        start, text = time.perf_counter(), ""
+        for piece in self.model.stream(to_langchain(draft.messages, draft.standalone, draft.hits)):
+            if not text:
+                draft.timings["first_token"] = time.perf_counter() - start
+            text += str(piece.content)
+            yield str(piece.content)
+        yield self._finish(draft, text, time.perf_counter() - start)
+
+    def _draft(self, ask: Ask) -> _Draft:
+        start = time.perf_counter()
+        recent = ask.history[-self.settings.history_turns :] if self.settings.history_turns else ()
+        history: list[Message] = []
+        for turn in recent:
+            history += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.text}]
+        if self.retriever is None:
+            return _Draft(ask, ask.question, [], 1.0, build_messages(ask.question, (), history))
+        standalone = condense(ask.question, recent)
+        hits = self.retriever.search(standalone, k=self.settings.passages, product=ask.product)
+        confidence = self.retriever.confidence(standalone, hits)
+        hits = self._fit(ask.question, hits, history)
+        messages = build_messages(ask.question, [hit.chunk for hit in hits], history)
+        refuse = not hits or confidence < self.settings.refuse_below
+        return _Draft(ask, standalone, hits, confidence, messages, {"retrieve": time.perf_counter() - start}, refuse)
+
+    def _fit(self, question: str, hits: list[Hit], history: list[Message]) -> list[Hit]:
+        """The longest list of best passages whose whole prompt fits the model's window; at least one is kept."""
+        count, window = getattr(self.model, "count_prompt_tokens", None), getattr(self.model, "context_tokens", None)
+        if count is None or not window:
+            return hits
+        room = window - self.settings.max_new_tokens
+        while len(hits) > 1 and count(build_messages(question, [hit.chunk for hit in hits], history)) > room:
+            hits = hits[:-1]
+        return hits
+
+    def _finish(self, draft: _Draft, text: str, seconds: float) -> Answer:
+        text = drop_unknown_marks(text.strip(), len(draft.hits))
+        abstained = not text or is_refusal(text)
+        text = REFUSAL if abstained else text
+        return Answer(
+            answer_id=uuid.uuid4().hex,
+            question=draft.ask.question,
+            standalone=draft.standalone,
+            text=text,
+            citations=() if abstained else resolve_citations(text, draft.hits),
+            hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(draft.hits, 1)),
+            abstained=abstained,
+            confidence=draft.confidence,
+            model_id=self.model_id,
+            adapter_id=self.adapter_id,
+            prompt_version=PROMPT_VERSION,
+            index_id=self.retriever.index.index_id if self.retriever else "",
+            timings={**draft.timings, "generate": seconds},
+        )
+
+
+def to_langchain(messages: Sequence[Message], question: str, hits: Sequence[Hit]) -> list[BaseMessage]:
+    """LangChain messages; the last one also carries question and passages as data, for models that quote instead of write."""
+    kinds: dict[str, Any] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
+    built = [kinds[message["role"]](content=message["content"]) for message in messages]
+    built[-1].additional_kwargs = {"question": question, "passages": [hit.chunk.text for hit in hits]}
+    return built

@@ -1,0 +1,25 @@
+"""A follow-up question made to stand alone, by rule and without a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from emendo.records import Answer
+from emendo.words import content_words
+
+_POINTER = re.compile(r"\b(it|its|that|this|those|these|them|they|there|one|ones|then|else|instead|same)\b", re.I)
+_OPENER = re.compile(r"^\s*(and|but|or|so|also|what about|how about|ok|okay|then|why)\b", re.I)
+
+
+def needs_history(question: str) -> bool:
+    """Whether the question leans on what was said before: it points back, opens as a continuation, or is very short."""
+    words = content_words(question)
+    return bool(_OPENER.search(question)) or len(words) <= 2 or (bool(_POINTER.search(question)) and len(words) <= 6)
+
+
+def condense(question: str, history: Sequence[Answer]) -> str:
+    """The question to search for: itself, or with the last turn's question put before it when it leans on that."""
+    if not history or not needs_history(question):
+        return question
+    return f"{history[-1].standalone} {question}"

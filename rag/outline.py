@@ -1,0 +1,133 @@
+"""What all parsers share: the reading they return, signal words and step numbers, and blocks -> sections."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from emendo.records import Block, Section
+
+# ANSI Z535.6 signal words and what manuals use beside them; only hazards become warnings, the others stay paragraphs.
+_HAZARD = "DANGER|WARNING|CAUTION|ATTENTION|IMPORTANT|NOTICE"
+_SIGNAL = re.compile(
+    rf"^\W*(?:(?P<loud>{_HAZARD}|NOTE|TIP|HINT)S?\b\s*[:!.\-–—]*|(?P<quiet>{_HAZARD}|NOTE|TIP|HINT)\s*[:!])\s*", re.IGNORECASE
+)
+_STEP = re.compile(r"^(?:step\s+)?(\d{1,2})\s*[.):]\s+(?=\S)", re.IGNORECASE)
+_BULLET = re.compile(r"^[•▪▫◦‣●○■□➢➤✓✔·∙*\uf0b7\uf0a7\uf0d8-]\s+(?=\S)|^[–—]\s+(?=\S)")
+_LEADER = re.compile(r"(?:\.\s?){4,}\s*\S{0,6}$|…+\s*\d+$")
+_CONTENTS = re.compile(r"^(?:table of )?contents?(?: (?:page|of this manual))?$|^toc$", re.IGNORECASE)
+_SOFT_HYPHEN_BREAK = re.compile("[\ufffe\u00ad]\\s*\n?\\s*")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a parser found in one file: blocks in reading order, headings among them."""
+
+    blocks: tuple[Block, ...]
+    title: str = ""  # "" when the file names none
+    pages: int = 0  # 0 where the format has no pages
+    warnings: tuple[str, ...] = ()
+
+
+def tidy(text: str) -> str:
+    """The text on one line, ligatures and odd spaces normalised, soft hyphens and zero-width characters removed."""
+    text = _SOFT_HYPHEN_BREAK.sub("", text)
+    for ligature, plain in (("ﬁ", "fi"), ("ﬂ", "fl"), ("ﬀ", "ff"), ("ﬃ", "ffi"), ("ﬄ", "ffl")):
+        text = text.replace(ligature, plain)
+    text = re.sub("[\u200b-\u200f\u2060\ufeff\x00-\x08\x0b-\x1f\x7f]", "", text)
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def text_block(text: str, page: int | None = None) -> Block:
+    """A paragraph, step, list item or warning, told apart by how its text begins.
+
+    "Warning! Hot." and "CAUTION Hot." become "WARNING: Hot." and "CAUTION: Hot."; "2) Press" becomes "2. Press"; bullets are dropped.
+    """
+    text = tidy(text)
+    step = _STEP.match(text)
+    if step:
+        return Block("step", f"{int(step[1])}. {text[step.end() :]}", page=page)
+    bullet = _BULLET.match(text)
+    if bullet:
+        return Block("list_item", f"- {text[bullet.end() :]}", page=page)
+    return as_warning(Block("paragraph", text, page=page))
+
+
+def as_warning(block: Block) -> Block:
+    """The block, with kind and prefix of a warning when it begins with a signal word in capitals or with its mark."""
+    match = _SIGNAL.match(block.text)
+    if not match or not block.text[match.end() :]:
+        return block
+    word = match["loud"] or match["quiet"]
+    # "Warning lights are red" is a sentence, "WARNING Hot surface" and "Warning: hot surface" are warnings.
+    if not word.isupper() and not re.search(r"[:!.]\s*$", match[0]):
+        return block
+    kind = "warning" if re.fullmatch(_HAZARD, word, re.IGNORECASE) else block.kind
+    return replace(block, kind=kind, text=f"{word.upper()}: {block.text[match.end() :]}")
+
+
+def is_signal_word(text: str) -> bool:
+    """Whether the text is nothing but a signal word, as above a boxed warning."""
+    return bool(re.fullmatch(rf"\W*({_HAZARD}|NOTE|TIP|HINT)S?\W*", text, re.IGNORECASE))
+
+
+def is_contents_line(text: str) -> bool:
+    """Whether a line is an entry of a table of contents: dots that lead to a page number."""
+    return bool(_LEADER.search(text))
+
+
+def build_sections(blocks: Iterable[Block]) -> tuple[Section, ...]:
+    """Blocks gathered under their headings. Headings without blocks of their own, and tables of contents, are left out.
+
+    A contents list would match every question and answer none.
+    """
+    sections: list[Section] = []
+    path: list[Block] = []
+    found: list[Block] = []
+
+    def close() -> None:
+        kept = tuple(b for b in found if b.text and not is_contents_line(b.text))
+        if kept and not (path and _CONTENTS.match(path[-1].text)):
+            sections.append(Section(tuple(h.text for h in path), kept))
+        found.clear()
+
+    for block in blocks:
+        if block.kind != "heading":
+            found.append(block)
+            continue
+        close()
+        while path and path[-1].level >= block.level:
+            path.pop()
+        path.append(block)
+    close()
+    return tuple(sections)
+
+
+def table_text(rows: Sequence[Sequence[str]]) -> str:
+    """One line per row, cells joined by " | "; rows without text are dropped, and columns that are empty everywhere."""
+    clean = [[tidy(cell).replace("|", "/") for cell in row] for row in rows]
+    width = max((len(row) for row in clean), default=0)
+    clean = [row + [""] * (width - len(row)) for row in clean if any(row)]
+    used = [n for n in range(width) if any(row[n] for row in clean)]
+    return "\n".join(" | ".join(row[n] for n in used) for row in clean)
+
+
+def readable_title(name: str) -> str:
+    """A title for people from metadata or a file name: "Microsoft Word - CX_10-manual.docx" -> "CX 10-manual"."""
+    name = re.sub(r"^Microsoft (?:Word|PowerPoint|Excel) - ", "", tidy(name))
+    name = re.sub(r"\.(?:docx?|pdf|odt|rtf|txt|md|html?|rst|indd|pptx?)$", "", name, flags=re.IGNORECASE)
+    name = name.replace("_", " ")
+    if " " not in name:
+        name = name.replace("-", " ")
+    return " ".join(name.split())
+
+
+def title_from_source(source: str) -> str:
+    """The file's name as a title; its folder's name where the file's says nothing ("manual", "index")."""
+    path = PurePosixPath(source)
+    name = path.parent.name if path.stem.lower() in ("manual", "index", "readme") and path.parent.name else path.stem
+    title = readable_title(name)
+    return title[:1].upper() + title[1:]

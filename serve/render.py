@@ -1,0 +1,210 @@
+"""Records to HTML. Rendering comes last and is never parsed back.
+
+Every text that a model, a manual or a user wrote is escaped here; links, images and raw HTML of an answer stay plain text, so
+that a page never asks another host for anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+from markdown_it import MarkdownIt
+
+from emendo.records import Answer, Chunk, Correction, Hit
+
+_MARK = re.compile(r"\s*\[(\d{1,2})\]")
+_PLAIN = ["image", "link", "autolink", "reference", "html_block", "html_inline", "fence", "code", "lheading"]
+_markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(_PLAIN)
+_WORDS = re.compile(r"\s+|[^\s]+")
+
+
+def escape(text: str) -> str:
+    return html.escape(text, quote=True)
+
+
+def place(title: str, section: Sequence[str], pages: Sequence[int]) -> str:
+    """`title › section, p. N` as plain text."""
+    path = " › ".join([title, *[heading for heading in section if heading != title]])
+    return f"{path}, {page_label(pages)}" if pages else path
+
+
+def page_label(pages: Sequence[int]) -> str:
+    if not pages:
+        return ""
+    first, last = min(pages), max(pages)
+    return f"p. {first}" if first == last else f"pp. {first}–{last}"
+
+
+def support(answer: Answer) -> tuple[str, str]:
+    """(badge class, words): refused, supported (each citation holds), partly, or unsupported (no citation holds)."""
+    if answer.abstained:
+        return "refused", "Not in the manual"
+    held = [citation.supported for citation in answer.citations]
+    if held and all(held):
+        return "supported", "Supported by the manual"
+    return ("partly", "Partly supported") if any(held) else ("unsupported", "No passage supports this")
+
+
+def answer_html(answer: Answer) -> str:
+    """A finished answer: its text with citation marks, its badge and its actions."""
+    kind, words = support(answer)
+    pages = sorted({page for citation in answer.citations if citation.supported for page in citation.pages})
+    where = f" · {page_label(pages)}" if pages else ""
+    foot = (
+        f'<div class="answer-foot"><span class="badge {kind}">{words}{where}</span>'
+        '<button type="button" class="copy-answer">Copy</button></div>'
+    )
+    return _one_block(f'<div class="answer"><div class="answer-text">{answer_text(answer.text, answer.hits)}</div>{foot}</div>')
+
+
+def partial_html(text: str, hits: Sequence[Hit] = ()) -> str:
+    """An answer while it is being written."""
+    body = answer_text(text, hits) if text.strip() else '<p class="reading">Reading the manual…</p>'
+    return _one_block(f'<div class="answer"><div class="answer-text writing">{body}</div></div>')
+
+
+def answer_text(text: str, hits: Sequence[Hit]) -> str:
+    """Markdown to HTML with `[n]` as a mark that leads to passage n."""
+
+    def mark(match: re.Match[str]) -> str:
+        n = int(match.group(1))
+        where = place(hits[n - 1].chunk.title, hits[n - 1].chunk.section, hits[n - 1].chunk.pages) if 0 < n <= len(hits) else ""
+        title = f' title="{escape(where)}"' if where else ""
+        return f'<span class="cite" role="button" tabindex="0" data-n="{n}" aria-label="Passage {n}"{title}>{n}</span>'
+
+    return _MARK.sub(mark, _markdown.render(text))
+
+
+def sources_html(answer: Answer | None) -> str:
+    """The evidence panel: cited passages as cards, the ones read but not cited folded below, and how they were found."""
+    if answer is None:
+        return (
+            '<div class="empty"><b>Sources</b><p>The passages behind an answer appear here, with their section and page. '
+            "Choose an answer to see its own.</p></div>"
+        )
+    cited = {citation.n for citation in answer.citations}
+    first = [source_card(answer, n) for n in range(1, len(answer.hits) + 1) if n in cited]
+    rest = [source_card(answer, n) for n in range(1, len(answer.hits) + 1) if n not in cited]
+    parts = [f'<p class="asked">{escape(answer.question)}</p>', *first]
+    if rest:
+        title = f"{len(rest)} more passage{'s' * (len(rest) > 1)} read" if first else f"Closest passages read ({len(rest)})"
+        parts.append(f"<details{'' if first else ' open'}><summary>{title}</summary>{''.join(rest)}</details>")
+    return f'<div class="sources">{"".join(parts)}{trace_html(answer)}</div>'
+
+
+def source_card(answer: Answer, n: int) -> str:
+    chunk = answer.hits[n - 1].chunk
+    quotes = [citation for citation in answer.citations if citation.n == n]
+    kind = "supported" if quotes and all(c.supported for c in quotes) else "partly" if quotes else ""
+    badge = f'<span class="badge {kind}">{"Supports" if kind == "supported" else "Check this"}</span>' if kind else ""
+    page = (
+        f'<button type="button" class="show-page" data-hit="{n - 1}">Show {page_label(chunk.pages)}</button>'
+        if chunk.boxes and chunk.source.lower().endswith(".pdf")
+        else f'<span class="muted">{page_label(chunk.pages)}</span>'
+    )
+    section = " › ".join(heading for heading in chunk.section if heading != chunk.title)
+    return (
+        f'<article class="source" id="source-{n}"><header><span class="number">{n}</span>'
+        f"<span><b>{escape(chunk.title)}</b>{f'<br><span>{escape(section)}</span>' if section else ''}</span></header>"
+        f'<div class="passage">{passage_html(chunk.text, [c.quote for c in quotes])}</div><footer>{badge}{page}</footer></article>'
+    )
+
+
+def passage_html(text: str, quotes: Sequence[str] = ()) -> str:
+    """A passage as it stands in the manual: its table rows as a table, sentences quoted word for word marked."""
+    parts: list[str] = []
+    rows: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if " | " in line:
+            tag = "td" if rows else "th"
+            rows.append("<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line.split(" | ")) + "</tr>")
+            continue
+        if rows:
+            parts.append(f'<div class="table"><table>{"".join(rows)}</table></div>')
+            rows = []
+        if line.strip():
+            parts.append(f"<p>{_marked(line, quotes)}</p>")
+    return "".join(parts)
+
+
+def _marked(line: str, quotes: Sequence[str]) -> str:
+    safe = escape(line)
+    for quote in dict.fromkeys(part for quote in quotes for part in [quote, *quote.splitlines()]):
+        if len(quote) > 12 and escape(quote) in safe:
+            return safe.replace(escape(quote), f"<mark>{escape(quote)}</mark>", 1)
+    return f"<mark>{safe}</mark>" if len(line) > 12 and any(line in quote for quote in quotes) else safe
+
+
+def trace_html(answer: Answer) -> str:
+    """How the answer came about: the question as searched, the rank each stage gave each passage, times and ids."""
+    stages = sorted({stage for hit in answer.hits for stage in hit.stages})
+    head = "".join(f"<th>{escape(stage.replace('_', ' '))}</th>" for stage in stages)
+    rows = "".join(
+        f"<tr><td>{hit.rank}</td>{''.join(f'<td>{_number(hit.stages.get(stage))}</td>' for stage in stages)}</tr>"
+        for hit in answer.hits
+    )
+    times = ", ".join(f"{escape(name.replace('_', ' '))} {seconds:.2f} s" for name, seconds in answer.timings.items())
+    facts = [("Searched for", answer.standalone), ("Confidence", f"{answer.confidence:.2f}"), ("Time", times)]
+    facts += [("Model", answer.model_id), ("Adapter", answer.adapter_id or "none"), ("Index", answer.index_id)]
+    facts += [("Prompt", answer.prompt_version), ("Answer", answer.answer_id)]
+    table = f'<div class="table"><table><tr><th>passage</th>{head}</tr>{rows}</table></div>' if rows else ""
+    return f'<details class="trace"><summary>How it was found</summary>{facts_html(facts)}{table}</details>'
+
+
+def facts_html(facts: Iterable[tuple[str, str]]) -> str:
+    """Name and value pairs as a definition list."""
+    return '<dl class="facts">' + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts) + "</dl>"
+
+
+def correction_html(number: int, correction: Correction) -> str:
+    """A correction for review: both answers side by side with the changed words marked, and the passages."""
+    before, after = diff_html(correction.rejected, correction.corrected)
+    hits = list(enumerate(correction.hits, 1))
+    ticked = [(n, hit.chunk) for n, hit in hits if hit.chunk.chunk_id in correction.evidence]
+    cards = "".join(_evidence_card(n, chunk) for n, chunk in ticked)
+    evidence = cards or f'<p class="muted">{_no_evidence(correction)}</p>'
+    who = " · ".join(part for part in (correction.author, correction.at[:16].replace("T", " "), correction.reason) if part)
+    return (
+        f'<div class="correction"><header><span class="badge {correction.status}">{correction.status}</span>'
+        f'<span class="muted">No. {number} · {escape(who)}</span></header><h3>{escape(correction.question)}</h3>'
+        f'<div class="sides"><section><h4>The bot said</h4><div class="side before">{before}</div></section>'
+        f'<section><h4>Corrected</h4><div class="side after">{after}</div></section></div>'
+        f"<h4>Evidence</h4>{evidence}</div>"
+    )
+
+
+def _no_evidence(correction: Correction) -> str:
+    if correction.should_abstain:
+        return "None: the manual does not hold the answer, the bot should have refused."
+    return "No passage was ticked. The search missed it, and tuning cannot mend a retrieval miss."
+
+
+def _evidence_card(n: int, chunk: Chunk) -> str:
+    where = escape(place(chunk.title, chunk.section, chunk.pages))
+    return (
+        f'<article class="source"><header><span class="number">{n}</span><b>{where}</b></header>'
+        f'<div class="passage">{passage_html(chunk.text)}</div></article>'
+    )
+
+
+def diff_html(before: str, after: str) -> tuple[str, str]:
+    """Both texts escaped, with the words that only one of them has in <del> or <ins>."""
+    a, b = _WORDS.findall(before), _WORDS.findall(after)
+    left, right = [], []
+    for tag, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        old, new = escape("".join(a[a0:a1])), escape("".join(b[b0:b1]))
+        left.append(old if tag == "equal" or not old else f"<del>{old}</del>")
+        right.append(new if tag == "equal" or not new else f"<ins>{new}</ins>")
+    return "".join(left), "".join(right)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _one_block(block: str) -> str:
+    """HTML that a Markdown renderer leaves alone: a blank line would end the block."""
+    return block.replace("\n", "&#10;")

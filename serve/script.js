@@ -1,0 +1,26 @@
+// A citation mark in an answer leads to its passage; "Copy" takes the answer as plain text.
+(() => {
+  const show = (mark) => {
+    const card = document.getElementById(`source-${mark.dataset.n}`);
+    if (!card) return;
+    card.closest("details")?.setAttribute("open", "");
+    card.scrollIntoView({ behavior: "smooth", block: "nearest" });
+    card.classList.remove("flash");
+    void card.offsetWidth; // restarts the animation when the same mark is chosen twice
+    card.classList.add("flash");
+  };
+  const copy = async (button) => {
+    const answer = button.closest(".answer").querySelector(".answer-text");
+    await navigator.clipboard.writeText(answer.innerText);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  };
+  const act = (event) => {
+    const mark = event.target.closest?.(".cite");
+    const button = event.target.closest?.(".copy-answer");
+    if (mark) { event.preventDefault(); event.stopPropagation(); show(mark); }
+    if (button) { event.preventDefault(); event.stopPropagation(); copy(button); }
+  };
+  document.addEventListener("click", act, true);
+  document.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") act(event); }, true);
+})();

@@ -1,0 +1,1 @@
+"""Correction to adapter: examples, QLoRA tuning, adapter registry, the bundled small model."""

@@ -1,0 +1,157 @@
+"""Corrections in and out: from a rated answer, from JSONL, and completed with passages where a row has none."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from emendo.records import Answer, Chunk, Correction, Hit, UserError, content_id, from_json, to_json
+from emendo.store import now
+from rag.citations import CITATION, split_sentences
+from rag.prompt import REFUSAL
+from rag.retrieve import Retriever
+from sft.cleaning import shingles
+
+REASONS = ("wrong", "incomplete", "wrong_source", "should_have_refused", "over_refused", "style")
+
+
+def correct(
+    answer: Answer,
+    corrected: str,
+    evidence: Sequence[str] = (),
+    should_abstain: bool = False,
+    reason: str = "wrong",
+    author: str = "",
+) -> Correction:
+    """The correction of a recorded answer; `evidence` are chunk_ids among its hits.
+
+    UserError when it says nothing, changes nothing, or names evidence that was not shown.
+    """
+    text = REFUSAL if should_abstain else corrected.strip()
+    if not text:
+        raise UserError("the corrected answer is empty; write the right answer, or tick that it should have refused")
+    if text == answer.text.strip():
+        raise UserError("the corrected answer is the same as the bot's; change it, or leave it uncorrected")
+    unknown = set(evidence) - {hit.chunk.chunk_id for hit in answer.hits}
+    if unknown:
+        raise UserError(f"evidence {sorted(unknown)[0]!r} is not among the passages of this answer")
+    numbers = [n for n, hit in enumerate(answer.hits, 1) if hit.chunk.chunk_id in set(evidence)]
+    return Correction(
+        correction_id=content_id(answer.answer_id, text),
+        answer_id=answer.answer_id,
+        question=answer.standalone,
+        hits=answer.hits,
+        rejected=answer.text,
+        corrected=text if should_abstain else cite(text, numbers),
+        evidence=tuple(evidence),
+        should_abstain=should_abstain,
+        reason=reason,
+        author=author,
+        at=now(),
+        status="open",
+        cluster=cluster_of(answer.hits, evidence),
+    )
+
+
+def cluster_of(hits: Sequence[Hit], evidence: Sequence[str]) -> str:
+    """`document/section` of the first evidence passage, else of the first hit, else empty."""
+    chosen = [hit for hit in hits if hit.chunk.chunk_id in evidence] or list(hits)
+    return f"{chosen[0].chunk.doc_id}/{' > '.join(chosen[0].chunk.section)}" if chosen else ""
+
+
+def cite(text: str, numbers: Sequence[int]) -> str:
+    """The text with the given passage numbers put after each statement that has no citation of its own."""
+    if not numbers or CITATION.search(text):
+        return text
+    marks = "".join(f" [{n}]" for n in numbers)
+    lines = [" ".join(sentence + marks for sentence in split_sentences(line)) for line in text.splitlines()]
+    return "\n".join(line for line in lines if line)
+
+
+def read_corrections(path: Path, retriever: Retriever | None = None) -> list[Correction]:
+    """All rows of a JSONL file, or UserError naming the file, the line and the cure; nothing is returned from a bad file.
+
+    A row is a Correction as `emendo corrections export` writes it, or light: question, corrected, evidence (verbatim quotes),
+    product, should_abstain, rejected, reason, cluster. Light rows need the `retriever` for their passages.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"corrections file {path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSONL") from error
+    rows = [(n, _read_row(path, n, line)) for n, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise UserError(f"corrections file {path} is empty; expected one JSON object per line")
+    found = []
+    for n, row in rows:
+        try:
+            found.append(from_json(Correction, row) if "hits" in row else _complete(row, retriever))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}:{n}: missing or misshapen field {error}; see data/README.md for the format") from error
+        except UserError as error:
+            raise UserError(f"{path}:{n}: {error}") from error
+    return found
+
+
+def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
+    """One Correction a line; the file appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(to_json(correction) + "\n" for correction in corrections), encoding="utf-8")
+    partial.replace(path)
+
+
+def _read_row(path: Path, n: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{path}:{n}: not JSON ({error}); mend or delete the line") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{path}:{n}: expected a JSON object, got {type(row).__name__}")
+    for key in ("question", "corrected"):
+        if not isinstance(row.get(key), str) or not row[key].strip():
+            raise UserError(f"{path}:{n}: `{key}` is missing or empty")
+    return row
+
+
+def _complete(row: dict[str, Any], retriever: Retriever | None) -> Correction:
+    """A light row with the passages our own retriever finds; an evidence passage it misses takes the last place."""
+    if retriever is None:
+        raise UserError("the row has no passages (`hits`); index the manual first, then import with `emendo corrections import`")
+    hits = retriever.search(row["question"], k=4, product=row.get("product", ""))
+    holders = [_holder(retriever, quote, row.get("product", "")) for quote in row.get("evidence", ())]
+    wanted = {chunk.chunk_id: chunk for chunk in holders if chunk is not None}
+    missed = [chunk for chunk_id, chunk in wanted.items() if chunk_id not in {hit.chunk.chunk_id for hit in hits}]
+    kept = [hit for hit in hits if hit.chunk.chunk_id in wanted or len(hits) - hit.rank >= len(missed)]
+    hits = kept + [Hit(chunk, 0.0, 0) for chunk in missed]
+    hits = [dataclasses.replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
+    abstain = bool(row.get("should_abstain", False))
+    if not abstain and not wanted:
+        raise UserError("none of its evidence quotes stands in the indexed manuals; index the manual or mend the quote")
+    numbers = [hit.rank for hit in hits if hit.chunk.chunk_id in wanted]
+    text = REFUSAL if abstain else cite(row["corrected"].strip(), numbers[:1])
+    return Correction(
+        correction_id=row.get("id") or content_id(row["question"], text),
+        answer_id="",
+        question=row["question"],
+        hits=tuple(hits),
+        rejected=row.get("rejected", ""),
+        corrected=text,
+        evidence=tuple(wanted),
+        should_abstain=abstain,
+        reason=row.get("reason", "wrong"),
+        author=row.get("author", ""),
+        at=row.get("at") or now(),
+        cluster=row.get("cluster") or cluster_of(hits, tuple(wanted)),
+    )
+
+
+def _holder(retriever: Retriever, quote: str, product: str) -> Chunk | None:
+    """The passage that holds at least 60 % of the quote's words in a row, or None."""
+    wanted = shingles(quote, 3)
+    found = [hit.chunk for hit in retriever.search(quote, k=10, product=product)]
+    best = max(found, key=lambda chunk: len(wanted & shingles(chunk.text, 3)), default=None)
+    return best if best is not None and len(wanted & shingles(best.text, 3)) >= 0.6 * len(wanted) else None
