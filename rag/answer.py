@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -15,7 +15,9 @@ from emendo.records import Answer, Hit
 from rag.citations import drop_unknown_marks, resolve_citations
 from rag.condense import condense
 from rag.prompt import PROMPT_VERSION, REFUSAL, Message, build_messages, is_refusal
-from rag.retrieve import Retriever
+
+if TYPE_CHECKING:
+    from rag.retrieve import Retriever
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class AnswerSettings:
     """[answer] in emendo.toml."""
 
     passages: int = 4  # passages given to the model, best first
-    refuse_below: float = 0.0  # refuse without asking the model where the retrieval confidence is lower; 0 leaves it to the model
+    # Refuse without asking the model where the retrieval confidence is lower; None: fitted for `quote`, 0 for models that judge.
+    refuse_below: float | None = None
     history_turns: int = 3  # earlier turns shown to the model
     max_new_tokens: int = 160
 
@@ -106,7 +109,7 @@ class Answerer:
         confidence = self.retriever.confidence(standalone, hits)
         hits = self._fit(ask.question, hits, history)
         messages = build_messages(ask.question, [hit.chunk for hit in hits], history)
-        refuse = not hits or confidence < self.settings.refuse_below
+        refuse = not hits or confidence < (self.settings.refuse_below or 0.0)
         return _Draft(ask, standalone, hits, confidence, messages, {"retrieve": time.perf_counter() - start}, refuse)
 
     def _fit(self, question: str, hits: list[Hit], history: list[Message]) -> list[Hit]:

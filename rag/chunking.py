@@ -63,10 +63,10 @@ def chunk_manual(manual: ParsedManual, count_tokens: CountTokens, settings: Chun
 
 
 def make_header(title: str, path: Sequence[str], count_tokens: CountTokens, max_tokens: int) -> str:
-    """ "title > H1 > H2", without headings that repeat the one before; shortened from the middle until it fits."""
+    """ "title > H1 > H2", without headings that only repeat the end of the one before; shortened from the middle until it fits."""
     parts: list[str] = []
     for part in (title, *path):
-        if part and (not parts or part.casefold() != parts[-1].casefold()):
+        if part and not (parts and parts[-1].casefold().endswith(part.casefold())):
             parts.append(part)
     while len(parts) > 2 and count_tokens(" > ".join(parts)) > max_tokens:
         del parts[1]

@@ -10,6 +10,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ class SentenceEmbedder(Embedder):
 
 
 class HashEmbedder(Embedder):
-    """Words and word pairs hashed into signed buckets (Weinberger et al. 2009): no weights, no meaning, same result everywhere."""
+    """Words and word pairs hashed into signed buckets (Weinberger et al. 2009): no weights, the same everywhere."""
 
     id = "hash-256@1"
     dimension = 256
@@ -113,7 +114,7 @@ class HashEmbedder(Embedder):
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
             words = self._word.findall(text.lower())
-            for feature in words + [" ".join(pair) for pair in zip(words, words[1:], strict=False)]:
+            for feature in words + [" ".join(pair) for pair in pairwise(words)]:
                 digest = hashlib.blake2b(feature.encode(), digest_size=4).digest()
                 vectors[row, digest[0]] += 1.0 if digest[1] & 1 else -1.0
             norm = float(np.linalg.norm(vectors[row]))
@@ -161,7 +162,9 @@ def _load_folder(name: str) -> Embedder:
             raise UserError(f"embedder st:{name}: neither a folder nor a model the hub gives ({type(error).__name__})") from error
     missing = [f for f in ("modules.json", "tokenizer.json", "model.safetensors") if not (folder / f).is_file()]
     if missing:
-        raise UserError(f"embedder st:{name}: {folder} has no {', '.join(missing)}; save it with SentenceTransformer.save_pretrained")
+        raise UserError(
+            f"embedder st:{name}: {folder} has no {', '.join(missing)}; save it with SentenceTransformer.save_pretrained"
+        )
     return SentenceEmbedder(folder, folder.name if Path(name).is_dir() else name, _weights_sha256(folder))
 
 

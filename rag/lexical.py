@@ -28,7 +28,12 @@ def codes(text: str) -> list[str]:
 def columns(chunk: Chunk) -> tuple[str, str, str, str]:
     """The values of COLUMNS for one chunk."""
     product = "" if chunk.product == chunk.title else chunk.product
-    return f"{chunk.title} {product}".strip(), " ".join(chunk.section), chunk.text, " ".join(codes(f"{chunk.header} {chunk.text}"))
+    return (
+        f"{chunk.title} {product}".strip(),
+        " ".join(chunk.section),
+        chunk.text,
+        " ".join(codes(f"{chunk.header} {chunk.text}")),
+    )
 
 
 def query_terms(question: str) -> list[str]:

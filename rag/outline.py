@@ -8,18 +8,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from emendo.records import Block, Section
+from emendo.records import Block, BlockKind, Section
 
 # ANSI Z535.6 signal words and what manuals use beside them; only hazards become warnings, the others stay paragraphs.
 _HAZARD = "DANGER|WARNING|CAUTION|ATTENTION|IMPORTANT|NOTICE"
 _SIGNAL = re.compile(
-    rf"^\W*(?:(?P<loud>{_HAZARD}|NOTE|TIP|HINT)S?\b\s*[:!.\-–—]*|(?P<quiet>{_HAZARD}|NOTE|TIP|HINT)\s*[:!])\s*", re.IGNORECASE
+    rf"^\W*(?:(?P<loud>{_HAZARD}|NOTE|TIP|HINT)S?\b\s*[:!.\-–—]*|(?P<quiet>{_HAZARD}|NOTE|TIP|HINT)\s*[:!,])\s*", re.IGNORECASE
 )
-_STEP = re.compile(r"^(?:step\s+)?(\d{1,2})\s*[.):]\s+(?=\S)", re.IGNORECASE)
-_BULLET = re.compile(r"^[•▪▫◦‣●○■□➢➤✓✔·∙*\uf0b7\uf0a7\uf0d8-]\s+(?=\S)|^[–—]\s+(?=\S)")
+_SHOUTED = re.compile(r"^(?:DO NOT|NEVER|DON[’']T) [A-Za-z]+\b")
+_STEP = re.compile(r"^(?:[Ss]tep\s+|STEP\s+)?(\d{1,2})(?:\s*[.):、]\s+(?=\S)|\s*[-–]\s+(?=[A-Z]))")
+_BULLET = re.compile(r"^[•▪▫◦‣●○■□➢➤✓✔·∙*\uf000-\uf0ff-]\s+(?=\S)|^[–—]\s+(?=\S)")
 _LEADER = re.compile(r"(?:\.\s?){4,}\s*\S{0,6}$|…+\s*\d+$")
 _CONTENTS = re.compile(r"^(?:table of )?contents?(?: (?:page|of this manual))?$|^toc$", re.IGNORECASE)
-_SOFT_HYPHEN_BREAK = re.compile("[\ufffe\u00ad]\\s*\n?\\s*")
+_SOFT_HYPHEN_BREAK = re.compile("\u00ad\\s*")
+_FUNCTION_WORD = re.compile(r"\b(?:a|an|and|at|by|for|from|in|into|of|on|or|the|to|with|your)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Reading:
 
     blocks: tuple[Block, ...]
     title: str = ""  # "" when the file names none
+    product: str = ""  # "" when the file does not name it apart from its title
     pages: int = 0  # 0 where the format has no pages
     warnings: tuple[str, ...] = ()
 
@@ -56,16 +59,27 @@ def text_block(text: str, page: int | None = None) -> Block:
     return as_warning(Block("paragraph", text, page=page))
 
 
+def starts_anew(last: str, text: str, short: bool) -> bool:
+    """Whether the line `text` begins a new paragraph after the line `last`; `short`: `last` ended well before the margin."""
+    if text_block(text).kind != "paragraph":
+        return True
+    ended = last.endswith((".", "!", "?", ":"))
+    if ended:
+        # A short line without an end of its own is a label, even below a full line.
+        return short or (len(text) < 30 and text[-1] not in ".!?,;" and text[0].isupper())
+    return short and not text[0].islower() and text[0] not in ",;)" and not _FUNCTION_WORD.search(last)
+
+
 def as_warning(block: Block) -> Block:
     """The block, with kind and prefix of a warning when it begins with a signal word in capitals or with its mark."""
     match = _SIGNAL.match(block.text)
     if not match or not block.text[match.end() :]:
-        return block
+        return replace(block, kind="warning") if _SHOUTED.match(block.text) else block
     word = match["loud"] or match["quiet"]
     # "Warning lights are red" is a sentence, "WARNING Hot surface" and "Warning: hot surface" are warnings.
-    if not word.isupper() and not re.search(r"[:!.]\s*$", match[0]):
+    if not word.isupper() and not re.search(r"[:!.,]\s*$", match[0]):
         return block
-    kind = "warning" if re.fullmatch(_HAZARD, word, re.IGNORECASE) else block.kind
+    kind: BlockKind = "warning" if re.fullmatch(_HAZARD, word, re.IGNORECASE) else block.kind
     return replace(block, kind=kind, text=f"{word.upper()}: {block.text[match.end() :]}")
 
 
@@ -79,6 +93,11 @@ def is_contents_line(text: str) -> bool:
     return bool(_LEADER.search(text))
 
 
+def is_contents_title(text: str) -> bool:
+    """Whether a line is the title of a table of contents."""
+    return bool(_CONTENTS.match(text.strip(" :")))
+
+
 def build_sections(blocks: Iterable[Block]) -> tuple[Section, ...]:
     """Blocks gathered under their headings. Headings without blocks of their own, and tables of contents, are left out.
 
@@ -90,7 +109,7 @@ def build_sections(blocks: Iterable[Block]) -> tuple[Section, ...]:
 
     def close() -> None:
         kept = tuple(b for b in found if b.text and not is_contents_line(b.text))
-        if kept and not (path and _CONTENTS.match(path[-1].text)):
+        if kept and not (path and is_contents_title(path[-1].text)):
             sections.append(Section(tuple(h.text for h in path), kept))
         found.clear()
 

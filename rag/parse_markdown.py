@@ -10,7 +10,7 @@ from markdown_it.token import Token
 
 from emendo.records import Block
 from rag.decoding import decode
-from rag.outline import Reading, as_warning, is_signal_word, table_text, text_block, tidy
+from rag.outline import Reading, as_warning, is_signal_word, starts_anew, table_text, text_block, tidy
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
 _ADMONITION = re.compile(r'^(?:!!!|\?\?\?\+?)\s+(\w+)(?:\s+"([^"]*)")?[ \t]*\n((?:(?: {4}|\t).*\n?|[ \t]*\n)+)', re.MULTILINE)
@@ -55,12 +55,26 @@ def inline_text(token: Token) -> str:
         if child.type in ("text", "code_inline"):
             parts.append(child.content)
         elif child.type == "softbreak":
-            parts.append(" ")
-        elif child.type == "hardbreak":
             parts.append("\n")
+        elif child.type == "hardbreak":
+            parts.append("\n\n")
         elif child.type == "html_inline" and re.match(r"<br\s*/?>", child.content, re.IGNORECASE):
             parts.append("\n")
     return "".join(parts).strip()
+
+
+def join_wrapped(text: str) -> list[str]:
+    """The paragraphs of a text whose lines may be wrapped, each on one line; an empty line always parts them."""
+    found: list[str] = []
+    for part in text.split("\n\n"):
+        lines = [tidy(line) for line in part.split("\n") if line.strip()]
+        widest = max(map(len, lines), default=0)
+        for n, line in enumerate(lines):
+            if n and not starts_anew(lines[n - 1], line, len(lines[n - 1]) < min(widest * 0.8, 70)):
+                found[-1] += f" {line}"
+            else:
+                found.append(line)
+    return found
 
 
 class _Walker:
@@ -120,8 +134,7 @@ class _Walker:
             self.signal = ""
 
     def _paragraph(self, text: str) -> None:
-        # A line break that the author forced starts a new paragraph, or the lines of an address would become one sentence.
-        for line in text.split("\n"):
+        for line in join_wrapped(text):
             line = _ATTRIBUTES.sub("", _ALERT.sub(lambda match: f"{match[1].upper()}: ", tidy(line)))
             if not line:
                 continue

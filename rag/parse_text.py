@@ -8,7 +8,7 @@ from dataclasses import replace
 from emendo.records import Block
 from rag.decoding import decode
 from rag.furniture import drop_furniture
-from rag.outline import Reading, text_block, tidy
+from rag.outline import Reading, starts_anew, text_block, tidy
 
 _PAGE_NUMBER = re.compile(r"^\s*(?:[-–—]\s*(\d{1,4})\s*[-–—]|page\s+(\d{1,4})(?:\s+of\s+\d+)?)\s*$", re.IGNORECASE)
 _HASHES = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
@@ -31,22 +31,35 @@ def read(data: bytes, source: str) -> Reading:
 
 
 def split_pages(text: str) -> list[tuple[int, str]]:
-    """(page number, its text) in order. A "- 7 -" line closes page 7, as page numbers stand at the foot."""
-    if "\f" in text:
-        return [(n, part) for n, part in enumerate(text.split("\f"), 1) if part.strip()]
+    """(page number, its text) in order, cut at form feeds or, without them, after "- 7 -" lines.
+
+    The number printed at the foot counts; a page without one follows the page before it.
+    """
+    parts = text.split("\f") if "\f" in text else _split_at_numbers(text)
     pages: list[tuple[int, str]] = []
-    current: list[str] = []
+    for part in parts:
+        lines = part.rstrip().split("\n")
+        printed = _PAGE_NUMBER.match(lines[-1])
+        follows = pages[-1][0] + 1 if pages else 1
+        number = int(printed[1] or printed[2]) if printed else follows
+        if printed and number >= follows:
+            lines.pop()
+        if "".join(lines).strip():
+            pages.append((max(number, follows), "\n".join(lines)))
+    return pages or [(1, text)]
+
+
+def _split_at_numbers(text: str) -> list[str]:
+    parts, current, last = [], [], 0
     for line in text.split("\n"):
+        current.append(line)
         match = _PAGE_NUMBER.match(line)
-        number = int(match[1] or match[2]) if match else 0
-        if not match or (pages and not 0 < number - pages[-1][0] <= 20):
-            current.append(line)
-            continue
-        pages.append((number, "\n".join(current)))
-        current = []
-    if len(pages) < 2:
-        return [(1, text)]
-    return [*pages, (pages[-1][0] + 1, "\n".join(current))] if "".join(current).strip() else pages
+        # A number far from the page before is a line of its own, not a page's.
+        if match and (not last or 0 < int(match[1] or match[2]) - last <= 20):
+            last = int(match[1] or match[2])
+            parts.append("\n".join(current))
+            current = []
+    return [*parts, "\n".join(current)]
 
 
 def _read_page(lines: list[str]) -> list[Block]:
@@ -68,7 +81,7 @@ def _read_page(lines: list[str]) -> list[Block]:
             if heading:
                 blocks.append(heading)
             continue
-        if paragraph and _starts_anew(paragraph, text, widest):
+        if paragraph and starts_anew(paragraph[-1], text, len(paragraph[-1]) < widest * 0.8):
             close()
         paragraph.append(tidy(text))
     close()
@@ -91,15 +104,6 @@ def _heading(lines: list[str], n: int) -> Block | None:
     if alone and text.isupper() and 4 <= len(text) <= 70 and len(text.split()) <= 9 and not text.endswith((".", "!", ":")):
         return Block("heading", text, 2)
     return None
-
-
-def _starts_anew(paragraph: list[str], text: str, widest: int) -> bool:
-    """Whether a line begins a new paragraph: an item, or after a line that ended early with the end of a sentence."""
-    if text_block(text).kind != "paragraph":
-        return True
-    last = paragraph[-1]
-    short = len(last) < widest * 0.8
-    return short and (last.endswith((".", "!", "?", ":")) or text[0].isupper() or text[0].isdigit())
 
 
 def _continue_paragraph(before: list[Block], found: list[Block]) -> list[Block]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from emendo.records import Box, UserError
 
+ROOT = Path(__file__).parent.parent  # `-m` finds the packages from here, installed or not
 WIDTH = 900  # pixels
 MEMORY = 2 * 2**30  # bytes
 SECONDS = 30
@@ -32,20 +33,16 @@ def page_image(path: Path, page: int, boxes: Sequence[Box] = ()) -> str:
     return "data:image/webp;base64," + base64.b64encode(_drawn(path, path.stat().st_mtime_ns, page, corners)).decode()
 
 
-def page_count(path: Path) -> int:
-    """The number of pages, read in the same kind of process."""
-    return int(_child({"path": str(path)}))
-
-
 @lru_cache(maxsize=64)
 def _drawn(path: Path, _changed: int, page: int, corners: tuple[tuple[float, ...], ...]) -> bytes:
     return _child({"path": str(path), "page": page, "corners": corners})
 
 
 def _child(request: dict[str, object]) -> bytes:
-    command = [sys.executable, "-P", __file__]
+    command = [sys.executable, "-m", "serve.page_images"]
+    asked = json.dumps(request).encode()
     try:
-        done = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, input=asked, cwd=ROOT, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{request['path']}: drawing the page took more than {SECONDS} s; the file may be damaged") from error
     if done.returncode:
@@ -57,7 +54,7 @@ def _child(request: dict[str, object]) -> bytes:
 def draw(path: str, page: int, corners: Sequence[Sequence[float]]) -> bytes:
     """The page as WebP, `WIDTH` pixels wide; corners are x0, y0, x1, y1 in points from the top left."""
     import pypdfium2
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageChops, ImageDraw
 
     document = pypdfium2.PdfDocument(path)
     sheet = document[page - 1]
@@ -68,8 +65,6 @@ def draw(path: str, page: int, corners: Sequence[Sequence[float]]) -> bytes:
     frames = [(x0 * scale - 4, y0 * scale - 3, x1 * scale + 4, y1 * scale + 3) for x0, y0, x1, y1 in corners]
     for frame in frames:
         pen.rectangle(frame, fill="#fff0a8")
-    from PIL import ImageChops
-
     image = ImageChops.multiply(image, marker)  # like a highlighter: the print stays black
     if frames:
         left, top, right, bottom = zip(*frames, strict=True)
@@ -80,15 +75,10 @@ def draw(path: str, page: int, corners: Sequence[Sequence[float]]) -> bytes:
 
 
 def main() -> None:
-    """Read a request from standard input, write the image (or the number of pages) to standard output."""
+    """Read a request from standard input, write the image to standard output."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     request = json.loads(sys.stdin.read())
-    if "page" in request:
-        sys.stdout.buffer.write(draw(request["path"], request["page"], request["corners"]))
-        return
-    import pypdfium2
-
-    sys.stdout.write(str(len(pypdfium2.PdfDocument(request["path"]))))
+    sys.stdout.buffer.write(draw(**request))
 
 
 if __name__ == "__main__":

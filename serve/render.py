@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 
 from markdown_it import MarkdownIt
 
-from emendo.records import Answer, Chunk, Correction, Hit
+from emendo.records import Answer, Chunk, Correction, Document, Hit
 
 _MARK = re.compile(r"\s*\[(\d{1,2})\]")
 _PLAIN = ["image", "link", "autolink", "reference", "html_block", "html_inline", "fence", "code", "lheading"]
 _markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(_PLAIN)
+SHORT = 12  # characters; a shorter quote is found by chance
 _WORDS = re.compile(r"\s+|[^\s]+")
 
 
@@ -131,11 +132,14 @@ def passage_html(text: str, quotes: Sequence[str] = ()) -> str:
 
 
 def _marked(line: str, quotes: Sequence[str]) -> str:
+    """The line escaped, what an answer quotes of it word for word in <mark>."""
     safe = escape(line)
-    for quote in dict.fromkeys(part for quote in quotes for part in [quote, *quote.splitlines()]):
-        if len(quote) > 12 and escape(quote) in safe:
-            return safe.replace(escape(quote), f"<mark>{escape(quote)}</mark>", 1)
-    return f"<mark>{safe}</mark>" if len(line) > 12 and any(line in quote for quote in quotes) else safe
+    if len(line) > SHORT and any(line in quote for quote in quotes):
+        return f"<mark>{safe}</mark>"
+    for quote in quotes:
+        if len(quote) > SHORT:
+            safe = safe.replace(escape(quote), f"<mark>{escape(quote)}</mark>", 1)
+    return safe
 
 
 def trace_html(answer: Answer) -> str:
@@ -208,3 +212,53 @@ def _number(value: float | None) -> str:
 def _one_block(block: str) -> str:
     """HTML that a Markdown renderer leaves alone: a blank line would end the block."""
     return block.replace("\n", "&#10;")
+
+
+def page_html(chunk: Chunk, hit: int, page: int, pages: int, image: str) -> str:
+    """The page view: previous, next and close, then the page's image (a data URL)."""
+
+    def turn(to: int, label: str) -> str:
+        off = "" if 1 <= to <= pages else " disabled"
+        return f'<button type="button" data-hit="{hit}" data-page="{to}"{off}>{label}</button>'
+
+    close = '<button type="button" data-hit="-1">Close</button>'
+    title = f"<span><b>{escape(chunk.title)}</b> · page {page} of {pages}</span>"
+    head = f"<header>{title}<span>{turn(page - 1, '‹ Previous')}{turn(page + 1, 'Next ›')}{close}</span></header>"
+    return f'<div class="page-view">{head}<img src="{image}" alt="Page {page} of {escape(chunk.title)}"></div>'
+
+
+def note_html(text: str) -> str:
+    return f'<p class="note" role="status">{escape(text)}</p>'
+
+
+def documents_html(rows: Sequence[tuple[Document, int]]) -> str:
+    """The table of documents with their number of chunks."""
+    if not rows:
+        return '<div class="empty"><b>No document yet</b><p>Add a manual above. It is read on this computer.</p></div>'
+    body = "".join(
+        f"<tr><td><b>{escape(d.title)}</b><br><span class='muted'>{escape(d.source)}</span></td><td>{escape(d.product) or '–'}</td>"
+        f"<td class='number'>{d.pages or '–'}</td><td class='number'>{chunks}</td><td>{_warnings(d)}</td></tr>"
+        for d, chunks in rows
+    )
+    head = "<tr><th>Document</th><th>Product</th><th class='number'>Pages</th><th class='number'>Passages</th><th>Notes</th></tr>"
+    return f'<div class="table wide"><table>{head}{body}</table></div>'
+
+
+def _warnings(document: Document) -> str:
+    if not document.warnings:
+        return '<span class="badge supported">Read whole</span>'
+    notes = "".join(f"<li>{escape(warning)}</li>" for warning in document.warnings)
+    count = len(document.warnings)
+    return f'<details><summary class="badge partly">{count} warning{"s" * (count > 1)}</summary><ul>{notes}</ul></details>'
+
+
+def chunks_html(chunks: Sequence[Chunk]) -> str:
+    """The passages of one document in reading order."""
+    cards = "".join(_evidence_card(n, chunk) for n, chunk in enumerate(chunks, 1))
+    return f'<div class="sources">{cards}</div>' if cards else ""
+
+
+def progress_html(stage: str, done: int, total: int) -> str:
+    count = f" {done} of {total}" if total else ""
+    bar = f'<progress value="{done}" max="{total}"></progress>' if total else "<progress></progress>"
+    return f'<div class="progress" role="status"><span>{escape(stage)}{count}</span>{bar}</div>'

@@ -14,11 +14,12 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from emendo.config import Workspace
-from emendo.records import Answer, Chunk, Correction, Document, Hit, UserError
+from emendo.records import Document
 from emendo.store import Store
 from rag.answer import Answerer
 from rag.index import Index, open_index
 from rag.retrieve import Retriever
+from rag.snapshot import current_id
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class ServeContext:
 
     def refresh(self) -> None:
         """Answer from the live snapshot if another process, `emendo index` for one, has made a new one."""
-        live = _live_snapshot(self.index_directory)
+        live = current_id(self.index_directory)
         if live and (self.index is None or self.index.index_id != live):
             self.reload()
 
@@ -71,20 +72,17 @@ class ServeContext:
             model = self.load_model(adapter_id) if self.load_model and changed else old.model
             self.answerer = Answerer(self._open_retriever(old.retriever), model, old.settings)
 
-    def source_file(self, source: str) -> Path | None:
-        """The kept copy of an indexed file, or None where there is none; never a path outside the workspace."""
-        root = self.workspace.sources.resolve()
-        path = (root / source).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
+    def source_file(self, doc_id: str) -> Path | None:
+        """The file a document was read from, or None where it is gone or inside an archive."""
+        origins = self.index.origins() if self.index else []
+        place = next((origin.place for origin in origins if origin.document.doc_id == doc_id), "")
+        return Path(place) if place and Path(place).is_file() else None
+
+    def pages_of(self, doc_id: str) -> int:
+        return next((document.pages for document in self.documents() if document.doc_id == doc_id), 0)
 
     def _open_retriever(self, old: Retriever | None) -> Retriever | None:
-        if not _live_snapshot(self.index_directory):
+        if current_id(self.index_directory) is None:
             return None
         index = open_index(self.index_directory, self.embedder)
         return Retriever(index, self.embedder, old.settings) if old else Retriever(index, self.embedder)
-
-
-def _live_snapshot(directory: Path) -> str:
-    """The id in the index's CURRENT file; "" before the first document."""
-    current = directory / "CURRENT"
-    return current.read_text(encoding="utf-8").strip() if current.is_file() else ""

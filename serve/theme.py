@@ -10,10 +10,9 @@ STYLE = ROOM / "style.css"
 SCRIPT = ROOM / "script.js"
 FAVICON = ROOM / "favicon.svg"
 
-INK = {50: "#eef6f4", 100: "#d6e9e5", 200: "#aed3cc", 300: "#82b8af", 400: "#4f978c", 500: "#2f7a70"}
-INK |= {600: "#20635a", 700: "#1b5049", 800: "#17403b", 900: "#12332f", 950: "#0a201e"}
-PAPER = {50: "#faf9f6", 100: "#f3f1ec", 200: "#e6e3db", 300: "#d2cec3", 400: "#a09c91", 500: "#75726a"}
-PAPER |= {600: "#57554f", 700: "#3d3d39", 800: "#262927", 900: "#1a1d1c", 950: "#121514"}
+# Eleven shades each, 50 to 950.
+INK = "#eef6f4 #d6e9e5 #aed3cc #82b8af #4f978c #2f7a70 #20635a #1b5049 #17403b #12332f #0a201e".split()
+PAPER = "#faf9f6 #f3f1ec #e6e3db #d2cec3 #a09c91 #75726a #57554f #3d3d39 #262927 #1a1d1c #121514".split()
 
 
 def make_theme() -> Any:
@@ -22,9 +21,9 @@ def make_theme() -> Any:
 
     local = gr.themes.utils.fonts.LocalFont
     theme = gr.themes.Base(
-        primary_hue=gr.themes.Color(*(INK[shade] for shade in sorted(INK)), name="ink"),
-        secondary_hue=gr.themes.Color(*(INK[shade] for shade in sorted(INK)), name="ink"),
-        neutral_hue=gr.themes.Color(*(PAPER[shade] for shade in sorted(PAPER)), name="paper"),
+        primary_hue=gr.themes.Color(*INK),
+        secondary_hue=gr.themes.Color(*INK),
+        neutral_hue=gr.themes.Color(*PAPER),
         radius_size=gr.themes.sizes.radius_md,
         font=(local("IBM Plex Sans", weights=(400, 600)), "ui-sans-serif", "system-ui", "sans-serif"),
         font_mono=(local("IBM Plex Mono", weights=(400, 600)), "ui-monospace", "monospace"),

@@ -6,14 +6,16 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emendo.records import Answer, Chunk, Correction, Hit, UserError, content_id, from_json, to_json
 from emendo.store import now
 from rag.citations import CITATION, split_sentences
 from rag.prompt import REFUSAL
-from rag.retrieve import Retriever
 from sft.cleaning import shingles
+
+if TYPE_CHECKING:
+    from rag.retrieve import Retriever
 
 REASONS = ("wrong", "incomplete", "wrong_source", "should_have_refused", "over_refused", "style")
 

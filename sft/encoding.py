@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +56,24 @@ def encode_all(examples: Sequence[Example], tokenizer: Any, stop_ids: set[int], 
                 "show fewer passages (--set examples.passages=3) or raise --set tune.max_tokens"
             )
     return rows
+
+
+def batches_in_order(rows: Sequence[Encoded], batch_size: int, epochs: float, seed: int) -> list[Encoded]:
+    """The rows in the order they are trained on, all epochs one after the other: batches of similar length, shuffled.
+
+    The order is fixed before the run, because a sampler that draws it while running does not draw the same after a resume.
+    """
+    ordered: list[Encoded] = []
+    for epoch in range(math.ceil(epochs)):
+        dice = random.Random(f"{seed}/{epoch}")
+        by_length = sorted(rows, key=lambda row: (len(row.input_ids), dice.random()))
+        batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+        # A short batch would shift all later ones: it is filled with rows of the shortest batch.
+        if len(batches) > 1 and len(batches[-1]) < batch_size:
+            batches[-1] = batches[-1] + batches[0][: batch_size - len(batches[-1])]
+        dice.shuffle(batches)
+        ordered += [row for batch in batches for row in batch]
+    return ordered[: round(epochs * len(rows))] if epochs != math.ceil(epochs) else ordered
 
 
 def stop_token_ids(model: Any, tokenizer: Any) -> set[int]:

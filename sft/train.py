@@ -20,7 +20,7 @@ from emendo.store import now
 from rag.prompt import PROMPT_VERSION
 from sft.adapters import weights_sha256
 from sft.checkpoints import last_whole
-from sft.encoding import Encoded, encode_all, stop_token_ids
+from sft.encoding import Encoded, batches_in_order, encode_all, stop_token_ids
 from sft.examples import ExampleSet
 
 
@@ -112,13 +112,14 @@ def build_trainer(
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    updates = math.ceil(len(rows) / (settings.batch_size * settings.accumulate)) * settings.epochs
+    ordered = batches_in_order(rows, settings.batch_size, settings.epochs, settings.seed)
+    updates = math.ceil(len(ordered) / (settings.batch_size * settings.accumulate))
     config = SFTConfig(
         output_dir=str(run),
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulate,
-        num_train_epochs=settings.epochs,
+        num_train_epochs=1,  # `ordered` holds all epochs
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.1},
@@ -127,12 +128,13 @@ def build_trainer(
         max_grad_norm=1.0,
         max_length=None,  # lengths are checked before: nothing is cut
         completion_only_loss=True,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",
         gradient_checkpointing=settings.checkpointing,
         bf16=True,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        eval_strategy="epoch" if validation else "no",
+        eval_strategy="steps" if validation else "no",
+        eval_steps=max(1, updates // 4),
         save_strategy="steps",
         save_steps=settings.save_steps,
         save_total_limit=2,
@@ -146,7 +148,7 @@ def build_trainer(
         args=config,
         processing_class=tokenizer,
         peft_config=lora,
-        train_dataset=to_dataset(rows),
+        train_dataset=to_dataset(ordered),
         eval_dataset=to_dataset(validation) if validation else None,
         callbacks=[ProgressCallback(progress)],
     )

@@ -14,8 +14,19 @@ from reportlab.lib.pagesizes import letter
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import inch
 from reportlab.pdfbase.pdfmetrics import stringWidth
-from reportlab.platypus import (BaseDocTemplate, CondPageBreak, Frame, KeepTogether, NextPageTemplate, PageBreak,
-                                PageTemplate, Paragraph, Spacer, Table, TableStyle)
+from reportlab.platypus import (
+    BaseDocTemplate,
+    CondPageBreak,
+    Frame,
+    KeepTogether,
+    NextPageTemplate,
+    PageBreak,
+    PageTemplate,
+    Paragraph,
+    Spacer,
+    Table,
+    TableStyle,
+)
 from reportlab.platypus.tableofcontents import TableOfContents
 
 INK, ACCENT, RULE, TINT = (colors.HexColor(c) for c in ("#1f2328", "#7a3b1d", "#c9bdb4", "#f4eee9"))
@@ -46,7 +57,7 @@ def inline(text):
 
 
 def blocks(markdown):
-    """Yield (kind, lines) for each block of the source, kinds: heading, box, table, step, text."""
+    """Yield (kind, lines) for each block of the source, kinds: heading, box, table, steps, text."""
     for chunk in re.split(r"\n\s*\n", markdown.strip()):
         lines = chunk.splitlines()
         if lines[0].startswith("#"):
@@ -58,8 +69,7 @@ def blocks(markdown):
         elif lines[0].startswith("|"):
             yield "table", lines
         elif re.match(r"\d+\. ", lines[0]):
-            for line in lines:
-                yield "step", [line]
+            yield "steps", lines
         else:
             yield "text", [" ".join(lines)]
 
@@ -67,11 +77,12 @@ def blocks(markdown):
 def table(lines):
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
     del rows[1]  # the |---| line
-    columns = list(zip(*rows))
+    columns = list(zip(*rows, strict=True))
     # a column is as wide as its content asks, but never narrower than its longest word
     words = [max(cell_width(word) for cell in column for word in cell.split()) + 14 for column in columns]
-    wanted = [max(max(map(cell_width, column)) ** 0.75, word ** 0.75) for column, word in zip(columns, words)]
-    widths = [max(word, WIDTH * want / sum(wanted)) for word, want in zip(words, wanted)]
+    wanted = [max(max(map(cell_width, column)), word) ** 0.75
+              for column, word in zip(columns, words, strict=True)]
+    widths = [max(word, WIDTH * want / sum(wanted)) for word, want in zip(words, wanted, strict=True)]
     widest = widths.index(max(widths))
     widths[widest] -= sum(widths) - WIDTH
     body = [[Paragraph(inline(cell), CELL if index else HEAD_CELL) for cell in row] for index, row in enumerate(rows)]
@@ -178,7 +189,8 @@ def story(markdown):
     parts = list(blocks(markdown))
     title, subtitle = parts[0][1][0].lstrip("# "), parts[1][1][0]
     toc = TableOfContents(dotsMinLevel=-1, levelStyles=[
-        ParagraphStyle("toc0", BODY, fontName="Helvetica-Bold", spaceBefore=6, spaceAfter=0, leading=12, textColor=ACCENT),
+        ParagraphStyle("toc0", BODY, fontName="Helvetica-Bold", spaceBefore=6, spaceAfter=0, leading=12,
+                       textColor=ACCENT),
         ParagraphStyle("toc1", BODY, fontSize=9, leading=11, leftIndent=12, spaceAfter=0)])
     yield from (Paragraph(inline(title), TITLE), Spacer(1, 10))
     yield from (Paragraph(inline(line), BODY) for line in re.split(r"(?<=\.) ", subtitle))
@@ -190,9 +202,10 @@ def story(markdown):
             level = len(lines[0]) - len(lines[0].lstrip("#"))
             yield CondPageBreak((2.2 if level == 2 else 1.3) * inch)
             yield Paragraph(inline(lines[0].lstrip("# ")), HEADINGS[level])
-        elif kind == "step":
-            number, text = lines[0].split(" ", 1)
-            yield Paragraph(inline(text), STEP, bulletText=number)
+        elif kind == "steps":
+            for number, text in (line.split(" ", 1) for line in lines):
+                yield Paragraph(inline(text), STEP, bulletText=number)
+            yield Spacer(1, 4)
         elif kind == "table":
             yield table(lines)
         elif kind == "box":

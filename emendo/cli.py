@@ -1,0 +1,54 @@
+"""The command line: the table of contents of Emendo. Each command's function is in emendo/commands/."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from emendo import __version__
+from emendo.commands import answering, judging, learning, showing
+from emendo.records import UserError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands. Options of `common` may stand before or after the command's name."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument(
+        "--workspace", metavar="DIR", help="folder of everything you make (default: $EMENDO_WORKSPACE or ./workspace)"
+    )
+    common.add_argument("--set", metavar="STEP.KEY=VALUE", action="append", dest="overrides", help="a setting, as in emendo.toml")
+    common.add_argument("--json", action="store_true", help="print results as JSON")
+    parser = argparse.ArgumentParser(
+        prog="emendo", description="Support bots from product manuals that learn from being corrected.", parents=[common]
+    )
+    parser.add_argument("--version", action="version", version=f"emendo {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for group in (answering, learning, judging, showing):
+        group.add_commands(commands, common)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 on an error the user can repair, else what the command says (a verdict, for example)."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    args = build_parser().parse_args(argv)
+    for name, default in (("workspace", None), ("overrides", []), ("json", False)):
+        if not hasattr(args, name):
+            setattr(args, name, default)
+    try:
+        return int(args.run(args) or 0)
+    except UserError as error:
+        print(f"emendo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("emendo: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""index, documents, delete, search, ask, chat."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from emendo.commands import Commands, add, open_store, opener
+from emendo.records import UserError
+from emendo.terminal import answer_row, hit_row, note, place, progress_bar, say, say_json, show_answer, show_sources, table
+
+
+def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
+    parser = add(commands, common, "index", "parse manuals (a file, a folder or a .zip) and make them searchable", index)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--product", default="", help="name of the product these manuals are of (default: each manual's title)")
+    add(commands, common, "documents", "list what is indexed", documents)
+    parser = add(commands, common, "delete", "take documents out of the index", delete)
+    parser.add_argument("doc_ids", nargs="+", metavar="DOC_ID")
+    parser = add(commands, common, "search", "passages for a question, or for a JSONL file of questions", search)
+    _add_question(parser)
+    parser.add_argument("-k", type=int, default=8, help="passages per question (default 8)")
+    parser = add(commands, common, "ask", "a cited answer to a question, or to a JSONL file of questions", ask)
+    _add_question(parser)
+    add_model(parser)
+    parser = add(commands, common, "chat", "chat in the terminal", chat)
+    parser.add_argument("--product", default="")
+    add_model(parser)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="", help="quote | hf:<hub id or path> | openai:<base url>#<model> | scripted:<file>")
+    parser.add_argument("--bits", default="", help="auto | nf4 | bf16 | fp32, for hf: models")
+    parser.add_argument("--adapter", default="", help="adapter id, `latest`, or `none` (default: the promoted one)")
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("question", nargs="?")
+    parser.add_argument("--questions", type=Path, metavar="IN.jsonl", help="rows with id and question, optional product, history")
+    parser.add_argument("--out", type=Path, metavar="OUT.jsonl", help="where the rows go (default: standard output)")
+    parser.add_argument("--product", default="", help="search only this product or document")
+
+
+def index(args: argparse.Namespace) -> int:
+    from rag.ingest import ingest
+
+    opened = opener(args)
+    with progress_bar() as report:
+        summary = ingest(opened.workspace.index, args.path, opened.embedder(), product=args.product, progress=report)
+    if args.json:
+        say_json(summary)
+    else:
+        counts = {what: getattr(summary, what) for what in ("added", "replaced", "unchanged", "removed")}
+        done = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+        say(f"{done}; {summary.chunks} passages in the index ({summary.seconds:.1f} s)")
+        for source, message in summary.failed:
+            say(f"failed: {source}: {message}")
+    return 0
+
+
+def documents(args: argparse.Namespace) -> int:
+    found = opener(args).retriever().index.documents()
+    if args.json:
+        say_json(found)
+    else:
+        rows = [(d.doc_id, d.title, d.product, d.pages or "-", "; ".join(d.warnings)) for d in found]
+        table("", ("doc_id", "title", "product", "pages", "warnings"), rows)
+    return 0
+
+
+def delete(args: argparse.Namespace) -> int:
+    from rag.ingest import delete_documents
+
+    opened = opener(args)
+    count = delete_documents(opened.workspace.index, opened.embedder(), args.doc_ids)
+    say_json({"deleted": count}) if args.json else say(f"deleted {count} document(s)")
+    return 0
+
+
+def search(args: argparse.Namespace) -> int:
+    retriever = opener(args).retriever()
+    if args.questions:
+        rows = read_rows(args.questions)
+
+        def found(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            hits = [retriever.search(row["question"], k=args.k, product=row.get("product") or args.product) for row in batch]
+            return [{"id": row["id"], "hits": [hit_row(hit) for hit in hits[i]]} for i, row in enumerate(batch)]
+
+        write_rows(args.out, "searching", rows, found)
+        return 0
+    hits = retriever.search(_question(args), k=args.k, product=args.product)
+    if args.json:
+        say_json([hit_row(hit) for hit in hits])
+        return 0
+    for hit in hits:
+        say(f"{hit.rank}. {place(hit)}  ({hit.score:.3f})")
+        say("   " + " ".join(hit.chunk.text.split())[:240])
+    return 0
+
+
+def ask(args: argparse.Namespace) -> int:
+    answerer = open_answerer(args)
+    if args.questions:
+        from rag.answer import Ask
+
+        rows = read_rows(args.questions)
+
+        def answered(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            asks = [Ask(row["question"], past_turns(row), row.get("product") or args.product) for row in batch]
+            return [answer_row(a, row["id"]) for a, row in zip(answerer.answer_many(asks), batch, strict=True)]
+
+        write_rows(args.out, "answering", rows, answered)
+        return 0
+    answer = answerer.answer(_question(args), product=args.product)
+    say_json(answer_row(answer)) if args.json else show_answer(answer)
+    return 0
+
+
+def chat(args: argparse.Namespace) -> int:
+    """Answers are stored as in the app, so they can be corrected there."""
+    from emendo.records import Answer
+
+    answerer, store = open_answerer(args), open_store(args)
+    conversation = store.create_conversation("Terminal chat")
+    note("Ask about your manuals; an empty line or Ctrl-D ends the chat.")
+    while True:
+        try:
+            question = input("\n> ").strip()
+        except EOFError:
+            question = ""
+        if not question:
+            return 0
+        for piece in answerer.stream(question, store.turns(conversation), args.product):
+            if isinstance(piece, Answer):
+                say()
+                show_sources(piece)
+                store.save_answer(piece, conversation)
+            else:
+                print(piece, end="", flush=True)  # noqa: T201
+
+
+def open_answerer(args: argparse.Namespace) -> Any:
+    """The answerer the call's options name: model, bits, adapter (the promoted one unless told otherwise)."""
+    opened = opener(args)
+    embedder = opened.embedder()
+    retriever = opened.retriever(embedder)
+    adapter = adapter_folder(args, opened.workspace.adapters)
+    return opened.answerer(retriever, opened.chat_model(args.model, adapter, args.bits, embedder))
+
+
+def adapter_folder(args: argparse.Namespace, adapters: Path) -> str:
+    """Folder of the adapter to serve with: --adapter, else the promoted one where an hf: model was not asked for without it."""
+    from sft.adapters import find_adapter
+
+    if args.adapter == "none":
+        return ""
+    if args.adapter:
+        return str(find_adapter(adapters, args.adapter))
+    promoted = open_store(args).promoted()
+    return str(find_adapter(adapters, promoted)) if promoted else ""
+
+
+def past_turns(row: dict[str, Any]) -> tuple[Any, ...]:
+    """`history` of a row, [{"question": ..., "answer": ...}, ...], as answers without passages."""
+    from emendo.records import Answer
+    from rag.condense import condense
+
+    turns: list[Answer] = []
+    for turn in row.get("history") or ():
+        question, text = str(turn.get("question", "")), str(turn.get("answer", ""))
+        standalone = condense(question, turns)
+        turns.append(Answer("", question, standalone, text, (), (), False, 0.0, "", "", "", ""))
+    return tuple(turns)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The JSONL rows of a question file; UserError names the file, the line and the cure."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"questions file {path}: {error}; give a UTF-8 JSONL file") from error
+    rows = []
+    for n, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}:{n}: not JSON ({error}); mend or delete the line") from error
+        if not isinstance(row, dict) or not str(row.get("question") or "").strip() or "id" not in row:
+            raise UserError(f'{path}:{n}: expected an object like {{"id": "q1", "question": "..."}}')
+        rows.append(row)
+    if not rows:
+        raise UserError(f"questions file {path} is empty; expected one JSON object per line")
+    return rows
+
+
+def write_rows(out: Path | None, what: str, rows: list[dict[str, Any]], work: Any, batch_size: int = 16) -> None:
+    """`work` on batches of rows, one JSON line per row to `out`, which appears whole or not at all, or to standard output."""
+    done: list[str] = []
+    with progress_bar() as report:
+        for start in range(0, len(rows), batch_size):
+            done += [json.dumps(row, ensure_ascii=False) for row in work(rows[start : start + batch_size])]
+            report(what, len(done), len(rows))
+    if out is None:
+        for line in done:
+            say(line)
+        return
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text("".join(line + "\n" for line in done), encoding="utf-8")
+    partial.replace(out)
+
+
+def _question(args: argparse.Namespace) -> str:
+    question = (args.question or "").strip()
+    if not question:
+        raise UserError("no question; write it in quotes, or give a file with --questions IN.jsonl")
+    return question

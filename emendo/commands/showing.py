@@ -1,0 +1,70 @@
+"""serve, demo, doctor."""
+
+from __future__ import annotations
+
+import argparse
+
+from emendo.commands import Commands, add, open_store, opener
+from emendo.commands.answering import adapter_folder, add_model
+from emendo.terminal import note, say_json, table
+
+
+def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
+    parser = add(commands, common, "serve", "the chat in the browser", serve)
+    add_model(parser)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7860)
+    parser = add(commands, common, "demo", "the whole loop on the sample manuals: index, evaluate, tune, evaluate, chat", demo)
+    parser.add_argument("--no-serve", action="store_true", help="end after the report instead of opening the chat")
+    parser.add_argument("--port", type=int, default=7860)
+    add(commands, common, "doctor", "what this machine can do, and what is missing", doctor)
+
+
+def serve(args: argparse.Namespace) -> int:
+    from rag.answer import Answerer
+    from rag.retrieve import Retriever
+    from serve.app import serve as serve_app
+    from serve.session import ServeContext
+
+    opened = opener(args)
+    embedder = opened.embedder()
+    has_index = (opened.workspace.index / "CURRENT").exists()
+    retriever: Retriever | None = opened.retriever(embedder) if has_index else None
+    model = opened.chat_model(args.model, adapter_folder(args, opened.workspace.adapters), args.bits, embedder)
+    answerer: Answerer = opened.answerer(retriever, model)
+    store = open_store(args)
+
+    def load_model(adapter_id: str):  # type: ignore[no-untyped-def]
+        folder = str(opened.workspace.adapters / adapter_id) if adapter_id else ""
+        return opened.chat_model(args.model, folder, args.bits, embedder)
+
+    context = ServeContext(
+        store=store,
+        answerer=answerer,
+        index_directory=opened.workspace.index,
+        embedder=embedder,
+        workspace=opened.workspace,
+        model_label=answerer.model_id,
+        demonstration=answerer.model_id == "hf:bundled",
+        load_model=load_model,
+    )
+    note(f"Emendo at http://{args.host}:{args.port}  (model {answerer.model_id}; Ctrl-C ends it)")
+    serve_app(context, host=args.host, port=args.port)
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    from emendo.demo import run_demo
+
+    return run_demo(args)
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from emendo.doctor import examine
+
+    found = examine()
+    if args.json:
+        say_json(found)
+    else:
+        table("", ("what", "state", ""), [(f.topic, f.state, f.text) for f in found])
+    return 1 if any(f.state == "missing" for f in found) else 0

@@ -1,0 +1,248 @@
+"""One snapshot opened for searching, and a builder that makes the next one from it. The only place that knows FAISS."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emendo.records import Chunk, Document, UserError, content_id, from_json, to_json
+from rag.embedder import Embedder
+from rag.lexical import COLUMNS, TOKENIZE, WEIGHTS, columns, match_expression
+from rag.snapshot import CHUNKS, FORMAT_VERSION, VECTORS, Manifest, current_id, publish, read_manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_NAMES = ", ".join(COLUMNS)
+_SCHEMA = f"""
+CREATE TABLE documents (doc_id TEXT PRIMARY KEY, place TEXT NOT NULL, recipe TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE chunks (row INTEGER PRIMARY KEY, chunk_id TEXT UNIQUE NOT NULL, doc_id TEXT NOT NULL, vector_key TEXT NOT NULL,
+  record TEXT NOT NULL, {", ".join(f"{name} TEXT NOT NULL" for name in COLUMNS)});
+CREATE INDEX chunks_of_document ON chunks (doc_id);
+CREATE INDEX chunks_by_vector ON chunks (vector_key);
+CREATE VIRTUAL TABLE words USING fts5({_NAMES}, content='chunks', content_rowid='row', tokenize='{TOKENIZE}');
+"""
+_BATCH = 500  # placeholders in one SQL statement
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What tells whether a document must be made anew."""
+
+    document: Document
+    place: str  # absolute path of its file; inside an archive "archive!member"
+    recipe: str  # id of parser, chunker and their settings
+
+
+class Index:
+    """A snapshot held open; threads may share it. It goes on answering from its own files after a newer one is published."""
+
+    def __init__(self, directory: Path, snapshot_id: str, manifest: Manifest):
+        import faiss
+
+        self.directory = directory
+        self.index_id = snapshot_id
+        self.manifest = manifest
+        folder = directory / snapshot_id
+        self._vectors: Any = faiss.read_index(str(folder / VECTORS))
+        self._database = sqlite3.connect(f"file:{folder / CHUNKS}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def is_current(self) -> bool:
+        """False once a newer snapshot is live."""
+        return current_id(self.directory) == self.index_id
+
+    def documents(self) -> list[Document]:
+        rows = self._database.execute("SELECT record FROM documents ORDER BY doc_id")
+        return [from_json(Document, record) for (record,) in rows]
+
+    def origins(self) -> list[Origin]:
+        """Where every document came from and how it was made."""
+        rows = self._database.execute("SELECT record, place, recipe FROM documents ORDER BY doc_id")
+        return [Origin(from_json(Document, record), place, recipe) for record, place, recipe in rows]
+
+    def chunks(self, doc_id: str) -> list[Chunk]:
+        """All chunks of a document in reading order; [] for an unknown one."""
+        rows = self._database.execute("SELECT record, body FROM chunks WHERE doc_id = ? ORDER BY row", (doc_id,))
+        return [_read_chunk(*row) for row in rows]
+
+    def get_chunks(self, ids: Sequence[str]) -> list[Chunk]:
+        """The chunks with these ids, in this order. KeyError for an id that is not in the index."""
+        found = {
+            chunk_id: _read_chunk(record, body)
+            for chunk_id, record, body in self._select("chunk_id, record, body", "chunk_id", ids)
+        }
+        return [found[chunk_id] for chunk_id in ids]
+
+    def dense(self, vector: np.ndarray, k: int, doc_ids: Iterable[str] | None = None) -> list[tuple[str, float]]:
+        """(chunk_id, cosine) of the k nearest, best first. `vector` has shape (dimension,) and length 1."""
+        import faiss
+        import numpy as np
+
+        options: dict[str, Any] = {}
+        if doc_ids is not None:
+            rows = [row for (row,) in self._select("row", "doc_id", list(doc_ids))]
+            if not rows:
+                return []
+            parameters: Any = faiss.SearchParameters
+            options["params"] = parameters(sel=faiss.IDSelectorBatch(np.array(rows, dtype=np.int64)))
+        scores, found = self._vectors.search(vector.reshape(1, -1), k, **options)
+        best = [(int(row), float(score)) for row, score in zip(found[0], scores[0], strict=True) if row >= 0]
+        names = dict(self._select("row, chunk_id", "row", [row for row, _ in best]))
+        return [(names[row], score) for row, score in best]
+
+    def lexical(self, query: str, k: int, doc_ids: Iterable[str] | None = None) -> list[tuple[str, float]]:
+        """(chunk_id, BM25) of the k best, best first; higher is better. Columns are weighted (`rag.lexical.WEIGHTS`)."""
+        expression = match_expression(query)
+        if not expression:
+            return []
+        sql = f"SELECT rowid, -bm25(words, {', '.join(map(str, WEIGHTS))}) AS score FROM words WHERE words MATCH ?"
+        values: list[Any] = [expression]
+        if doc_ids is not None:
+            wanted = list(doc_ids)
+            sql += f" AND rowid IN (SELECT row FROM chunks WHERE doc_id IN ({_marks(wanted)}))"
+            values += wanted
+        best = self._database.execute(f"{sql} ORDER BY score DESC, rowid LIMIT ?", [*values, k]).fetchall()
+        names = dict(self._select("row, chunk_id", "row", [row for row, _ in best]))
+        return [(names[row], score) for row, score in best]
+
+    def document_frequency(self, term: str) -> int:
+        """Number of chunks that hold the term (its stem, in any column)."""
+        phrase = '"' + term.replace('"', '""') + '"'
+        return int(self._database.execute("SELECT count(*) FROM words WHERE words MATCH ?", (phrase,)).fetchone()[0])
+
+    def _select(self, wanted: str, column: str, values: Sequence[Any]) -> list[Any]:
+        rows: list[Any] = []
+        for start in range(0, len(values), _BATCH):
+            part = values[start : start + _BATCH]
+            rows += self._database.execute(f"SELECT {wanted} FROM chunks WHERE {column} IN ({_marks(part)})", part)
+        return rows
+
+
+def open_index(directory: Path, embedder: Embedder | None) -> Index:
+    """The live snapshot of `directory`; with embedder None it is not for searching and any will do.
+
+    Raises UserError when there is none yet, when another embedder made it, and when it is damaged or too new.
+    """
+    for attempt in range(3):
+        snapshot_id = current_id(directory)
+        if snapshot_id is None:
+            raise UserError(f"no index in {directory} yet; add a manual with: emendo index PATH")
+        try:
+            manifest = read_manifest(directory / snapshot_id)
+            if embedder is not None:
+                _check_embedder(manifest, embedder)
+            return Index(directory, snapshot_id, manifest)
+        except FileNotFoundError as error:  # a writer published and removed this one in between
+            if attempt == 2:
+                raise UserError(f"index {directory} is damaged: {error.filename} is missing; run: emendo index PATH") from error
+    raise AssertionError("unreachable")
+
+
+def _check_embedder(manifest: Manifest, embedder: Embedder) -> None:
+    """UserError unless the snapshot's vectors are this embedder's."""
+    if (manifest.embedder_id, manifest.dimension) != (embedder.id, embedder.dimension):
+        raise UserError(
+            f"the index was made with embedder {manifest.embedder_id}, now set is {embedder.id}; "
+            "set the former again, or embed all passages anew with: emendo index --reembed"
+        )
+
+
+class SnapshotBuilder:
+    """The next snapshot: a copy of the live one, changed document by document. The caller holds the writer's lock."""
+
+    def __init__(self, folder: Path, embedder: Embedder, live: Index | None):
+        import faiss
+
+        self.folder = folder
+        self.embedder = embedder
+        self._vectors: Any
+        if live is None:
+            self._vectors = faiss.IndexIDMap2(faiss.IndexFlatIP(embedder.dimension))
+            self._database = sqlite3.connect(folder / CHUNKS)
+            self._database.executescript(_SCHEMA)
+        else:
+            source = live.directory / live.index_id
+            shutil.copyfile(source / CHUNKS, folder / CHUNKS)
+            self._vectors = faiss.read_index(str(source / VECTORS))
+            self._database = sqlite3.connect(folder / CHUNKS)
+        self._database.execute("PRAGMA journal_mode = OFF")  # the folder is thrown away when a write fails
+        self._database.execute("PRAGMA synchronous = OFF")
+
+    def add(self, origin: Origin, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
+        """Add a document's chunks with their vectors, shape (len(chunks), dimension)."""
+        import numpy as np
+
+        (last,) = self._database.execute("SELECT coalesce(max(row), 0) FROM chunks").fetchone()
+        rows = range(last + 1, last + 1 + len(chunks))
+        self._database.execute(
+            "INSERT INTO documents VALUES (?, ?, ?, ?)",
+            (origin.document.doc_id, origin.place, origin.recipe, to_json(origin.document)),
+        )
+        marks = _marks(range(5 + len(COLUMNS)))
+        for row, chunk in zip(rows, chunks, strict=True):
+            record = to_json(replace(chunk, text=""))
+            values = (row, chunk.chunk_id, chunk.doc_id, vector_key(chunk), record, *columns(chunk))
+            self._database.execute(f"INSERT INTO chunks VALUES ({marks})", values)
+        self._database.execute(f"INSERT INTO words (rowid, {_NAMES}) SELECT row, {_NAMES} FROM chunks WHERE row > ?", (last,))
+        if chunks:
+            self._vectors.add_with_ids(vectors, np.array(rows, dtype=np.int64))
+
+    def remove(self, doc_id: str) -> int:
+        """Remove a document from both sides; the number of chunks removed."""
+        import numpy as np
+
+        rows = [row for (row,) in self._database.execute("SELECT row FROM chunks WHERE doc_id = ?", (doc_id,))]
+        self._database.execute(
+            f"INSERT INTO words (words, rowid, {_NAMES}) SELECT 'delete', row, {_NAMES} FROM chunks WHERE doc_id = ?", (doc_id,)
+        )
+        self._database.execute("DELETE FROM chunks WHERE doc_id = ?", (doc_id,))
+        self._database.execute("DELETE FROM documents WHERE doc_id = ?", (doc_id,))
+        if rows:
+            self._vectors.remove_ids(np.array(rows, dtype=np.int64))
+        return len(rows)
+
+    def vector(self, key: str) -> np.ndarray | None:
+        """The vector already computed for this text, shape (dimension,), or None."""
+        found = self._database.execute("SELECT row FROM chunks WHERE vector_key = ? LIMIT 1", (key,)).fetchone()
+        return self._vectors.reconstruct(int(found[0])) if found else None
+
+    @property
+    def chunks(self) -> int:
+        return int(self._vectors.ntotal)
+
+    def publish(self, chunking: dict[str, Any]) -> str:
+        """Write and switch; returns the new snapshot's id. Nothing can be added afterwards."""
+        import faiss
+
+        (documents,) = self._database.execute("SELECT count(*) FROM documents").fetchone()
+        self._database.execute("INSERT INTO words (words) VALUES ('optimize')")
+        self._database.commit()
+        self._database.close()
+        faiss.write_index(self._vectors, str(self.folder / VECTORS))
+        manifest = Manifest(FORMAT_VERSION, self.embedder.id, self.embedder.dimension, chunking, documents, self.chunks)
+        return publish(self.folder, manifest)
+
+
+def indexed_text(chunk: Chunk) -> str:
+    """What is embedded for a chunk: its header and its text."""
+    return f"{chunk.header}\n{chunk.text}" if chunk.header else chunk.text
+
+
+def vector_key(chunk: Chunk) -> str:
+    """Names the embedded text: equal texts share one embedding, whatever document they stand in."""
+    return content_id(indexed_text(chunk), length=32)
+
+
+def _read_chunk(record: str, text: str) -> Chunk:
+    return replace(from_json(Chunk, record), text=text)
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,215 @@
+"""HTML -> blocks: the main content only; navigation, footers and scripts are dropped, admonitions become warnings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from bs4 import BeautifulSoup, Comment, NavigableString, Tag
+
+from emendo.records import Block
+from rag.outline import Reading, as_warning, table_text, text_block, tidy
+
+_MAIN = ('[role="main"]', "main", "article", "div.document", "div.md-content", "div#content", "div#main-content")
+_DROP = (
+    "script, style, noscript, template, svg, iframe, form, button, nav, aside, head, footer, [role=navigation], [role=search], "
+    "[role=contentinfo], [hidden], [aria-hidden=true], .headerlink, .sphinxsidebar, .toctree-wrapper, .breadcrumb, .breadcrumbs, "
+    ".navigation, .navbar, .footer, .sidebar, .toc, #toc, .related, .skip-link, .cookie-banner, .edit-on-github, .linenos"
+)
+_HEADING = re.compile(r"h([1-6])$")
+_BLOCK_TAGS = {"address", "article", "blockquote", "body", "center", "details", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure"}
+_BLOCK_TAGS |= {"h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "li", "main", "ol", "p", "pre", "section", "summary", "table", "ul"}
+_ADMONITION = re.compile(r"^(?:admonition|alert|callout|note|tip|hint|warning|caution|danger|important|attention|notice|info)(?:$|-|_)", re.I)
+_SIGNAL = re.compile(r"warning|caution|danger|important|attention|notice|note|tip|hint", re.I)
+# " — ", " | ", " · " between a page's name and its site's name in <title>.
+_TITLE_PARTS = re.compile(r"\s+[—–|·»-]\s+")
+
+_BREAK = "\u2029"  # stands for <br> until the text around it is complete
+
+
+def read(data: bytes, source: str) -> Reading:
+    """The reading of an HTML file; its encoding is taken from its own declaration."""
+    return read_html(BeautifulSoup(data, "lxml"))
+
+
+def read_html(soup: BeautifulSoup) -> Reading:
+    """The reading of a parsed page. Its title is "site: page" where <title> names both."""
+    named = tidy(soup.title.get_text()) if soup.title else ""
+    main = _find_main(soup)
+    for unwanted in main.select(_DROP):
+        if not unwanted.decomposed and unwanted is not main:
+            unwanted.decompose()
+    walker = _Walker()
+    walker.visit(main)
+    walker.flush()
+    headings = [block for block in walker.blocks if block.kind == "heading"]
+    page, _, site = (part.strip() for part in _split_title(named))
+    site = re.sub(r"\s+documentation$", "", site, flags=re.IGNORECASE)
+    page = page or (headings[0].text if headings else "")
+    title = f"{site}: {page}" if site and page and site.lower() != page.lower() else page or site
+    return Reading(tuple(walker.blocks), title, product=site)
+
+
+def _split_title(named: str) -> tuple[str, str, str]:
+    match = list(_TITLE_PARTS.finditer(named))
+    return (named[: match[-1].start()], "", named[match[-1].end() :]) if match else (named, "", "")
+
+
+def _find_main(soup: BeautifulSoup) -> Tag:
+    """The element that holds the content: the first known one with text, else the body."""
+    for selector in _MAIN:
+        found = soup.select(selector)
+        if len(found) == 1 and len(found[0].get_text(strip=True)) > 50:
+            return found[0]
+    return soup.body or soup
+
+
+class _Walker:
+    """One pass over the elements; text between block elements gathers until the next one begins."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.pending: list[str] = []
+        self.marker = ""  # of the list item whose first text is next
+        self.signal = ""  # of the admonition whose first text is next
+        self.level = 0  # of the last heading
+        self.in_table = 0
+
+    def visit(self, element: Tag) -> None:
+        for child in element.children:
+            if isinstance(child, Comment):
+                continue
+            if isinstance(child, NavigableString):
+                self.pending.append(str(child))
+            elif isinstance(child, Tag):
+                self._tag(child)
+
+    def _tag(self, tag: Tag) -> None:
+        if tag.name == "br":
+            self.pending.append(_BREAK)
+        elif tag.name not in _BLOCK_TAGS:
+            # An inline element may hold blocks all the same.
+            if tag.find(list(_BLOCK_TAGS)):
+                self.visit(tag)
+            else:
+                self.pending.append(tag.get_text())
+        else:
+            self.flush()
+            self._block(tag)
+            self.flush()
+
+    def _block(self, tag: Tag) -> None:
+        heading = _HEADING.match(tag.name)
+        if heading:
+            self._heading(tag, int(heading[1]))
+        elif tag.name == "pre":
+            self._add(Block("code", tag.get_text().strip("\n")))
+        elif tag.name == "table":
+            self._table(tag)
+        elif tag.name in ("ol", "ul"):
+            self._list(tag)
+        elif tag.name == "dl":
+            self._definitions(tag)
+        elif _is_admonition(tag):
+            self._admonition(tag)
+        else:
+            self.visit(tag)
+
+    def _heading(self, tag: Tag, level: int) -> None:
+        text = tidy(tag.get_text(" ")).rstrip("¶# ")
+        if not text:
+            return
+        if self.in_table:
+            # A heading inside a layout table belongs below the one above the table, whatever its tag.
+            level = min(self.level + 1, 6)
+        else:
+            self.level = level
+        self._add(Block("heading", text, level))
+
+    def _list(self, tag: Tag) -> None:
+        number = int(str(tag.get("start", "1"))) if str(tag.get("start", "1")).isdigit() else 1
+        for item in tag.find_all("li", recursive=False):
+            value = str(item.get("value", ""))
+            number = int(value) if value.isdigit() else number
+            self.marker = f"{number}. " if tag.name == "ol" else "- "
+            number += 1
+            self.visit(item)
+            self.flush()
+            self.marker = ""
+
+    def _definitions(self, tag: Tag) -> None:
+        """ "Term: what it means", as one block each."""
+        term = ""
+        for part in tag.find_all(["dt", "dd"]):
+            if part.name == "dt":
+                term = tidy(part.get_text(" "))
+            else:
+                start = len(self.blocks)
+                self.visit(part)
+                self.flush()
+                if term and len(self.blocks) > start and self.blocks[start].kind != "heading":
+                    self.blocks[start] = replace(self.blocks[start], text=f"{term}: {self.blocks[start].text}")
+                elif term:
+                    self._add(Block("paragraph", term))
+                term = ""
+
+    def _admonition(self, tag: Tag) -> None:
+        classes = " ".join(_classes(tag))
+        word = _SIGNAL.search(classes)
+        title = tag.find(class_=re.compile("admonition-title|alert-title"))
+        if isinstance(title, Tag):
+            label = tidy(title.get_text(" "))
+            word = _SIGNAL.search(label) or word
+            title.decompose()
+        self.signal = f"{word[0].upper()}: " if word else ""
+        self.visit(tag)
+        self.flush()
+        self.signal = ""
+
+    def _table(self, tag: Tag) -> None:
+        rows = [row.find_all(["td", "th"], recursive=False) for row in tag.find_all("tr") if row.find_parent("table") is tag]
+        texts = [[tidy(cell.get_text(" ")) for cell in row] for row in rows]
+        filled = max((sum(1 for text in row if text) for row in texts), default=0)
+        if filled <= 1 or tag.find(["table", "h1", "h2", "h3", "h4", "h5"]):
+            # A table for layout: a frame, or an icon beside its text.
+            self.in_table += 1
+            for cell in (cell for row in rows for cell in row):
+                self.visit(cell)
+                self.flush()
+            self.in_table -= 1
+        else:
+            self._add(Block("table", table_text(texts)))
+
+    def flush(self) -> None:
+        """Make blocks of the text gathered so far."""
+        for part in "".join(self.pending).split(_BREAK):
+            text = tidy(part)
+            if text:
+                self._text(text)
+        self.pending.clear()
+
+    def _text(self, text: str) -> None:
+        last = self.blocks[-1] if self.blocks else None
+        if self.marker:
+            self._add(Block("list_item" if self.marker == "- " else "step", self.marker + text))
+        elif self.signal:
+            self._add(as_warning(Block("paragraph", text if _SIGNAL.match(text) else self.signal + text)))
+        elif last and last.kind == "paragraph" and text[0] in ",.;:)":
+            self.blocks[-1] = replace(last, text=last.text + text)
+        else:
+            self._add(text_block(text))
+        self.marker = self.signal = ""
+
+    def _add(self, block: Block) -> None:
+        if block.text:
+            self.blocks.append(block)
+
+
+def _classes(tag: Tag) -> Iterable[str]:
+    found = tag.get("class")
+    return found if isinstance(found, list) else [found or ""]
+
+
+def _is_admonition(tag: Tag) -> bool:
+    return tag.name in ("div", "aside", "blockquote", "section", "p") and any(_ADMONITION.match(name) for name in _classes(tag))

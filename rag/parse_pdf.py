@@ -1,0 +1,223 @@
+"""PDF -> blocks with pages and boxes: furniture dropped, headings found, lines joined to paragraphs, ruled tables kept as tables."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from emendo.records import Block, Box
+from rag.outline import Reading, is_contents_line, is_contents_title, is_signal_word, readable_title, starts_anew, text_block
+from rag.pdf_headings import find_headings
+from rag.pdf_lines import Line, Page, open_pdf, read_outline, read_pages
+from rag.pdf_tables import Table, find_tables
+
+_NUMBERED = re.compile(r"^\d+(?:\.\d+)*\.?\s")
+_PAGE_NUMBER = re.compile(r"^\W*(?:page\s*)?\d{1,4}(?:\s*(?:of|/)\s*\d+)?\W*$", re.IGNORECASE)
+_MARGIN = 0.11  # of the page's height, top and bottom: where furniture stands
+_MIN_RULES = 4
+_MIN_TEXT = 15  # characters; a page with fewer and with a picture is a scan or a photo
+
+
+def read(data: bytes, source: str) -> Reading:
+    """The reading of a PDF. A page of pictures without text is named in the warnings."""
+    document = open_pdf(data, source)
+    try:
+        pages = _drop_furniture([_join_split_lines(page) for page in read_pages(document)])
+        outline = read_outline(document)
+        metadata = document.get_metadata_value("Title")
+    finally:
+        document.close()
+    tables = find_tables(data, [page.number for page in pages if page.rules >= _MIN_RULES])
+    headings = find_headings(pages, outline)
+    words = _vocabulary(pages)
+    blocks: list[Block] = []
+    for page in pages:
+        for block in _page_blocks(page, headings, tables.get(page.number, []), words):
+            _append(blocks, block, words)
+    scans = [page for page in pages if page.images and sum(len(line.text) for line in page.lines) < _MIN_TEXT]
+    warnings = tuple(f"page {page.number} has no text (scan?)" for page in scans)
+    return Reading(tuple(blocks), _title(metadata, pages), len(pages), warnings)
+
+
+def _drop_furniture(pages: Sequence[Page]) -> list[Page]:
+    """The pages without headers and footers: lines in the margins whose beginning or end repeats at the same height."""
+    seen: Counter[tuple[int, str]] = Counter()
+    for page in pages:
+        seen.update({key for line in _in_margins(page) for key in _furniture_keys(line)})
+    least = max(3, min(6, len(pages) * 0.15))
+    kept = []
+    for page in pages:
+        repeated = {line for line in _in_margins(page) if any(seen[key] >= least for key in _furniture_keys(line))}
+        drop = repeated | {line for line in _in_margins(page) if _PAGE_NUMBER.match(line.text)} | set(_contents_lines(page, len(pages)))
+        kept.append(replace(page, lines=tuple(line for line in page.lines if line not in drop)))
+    return kept
+
+
+def _contents_lines(page: Page, pages: int) -> list[Line]:
+    """The lines of a table of contents without leader dots: most of the page ends in page numbers that never fall."""
+    ends = [(line, re.search(r"\s(\d{1,4})$", line.text)) for line in page.lines]
+    entries = [(line, int(match[1])) for line, match in ends if match and int(match[1]) <= pages]
+    rising = sum(a[1] <= b[1] for a, b in zip(entries, entries[1:], strict=False))
+    if len(entries) < 6 or len(entries) < 0.6 * len(page.lines) or rising < 0.9 * (len(entries) - 1):
+        return []
+    return [line for line, _ in entries] + [line for line in page.lines if is_contents_title(line.text)]
+
+
+def _in_margins(page: Page) -> list[Line]:
+    return [line for line in page.lines if line.box.y1 < page.height * _MARGIN or line.box.y0 > page.height * (1 - _MARGIN)]
+
+
+def _furniture_keys(line: Line) -> Iterator[tuple[int, str]]:
+    # Chapter titles change in running heads, and left and right pages differ: the first or the last words are enough.
+    words = re.sub(r"\d+|\b[ivxl]+\b", "#", line.text.lower()).split()
+    height = round(line.box.y0 / 4)
+    for part in {" ".join(words[:3]), " ".join(words[-3:])}:
+        yield height, part
+        yield height + 1, part
+
+
+def _join_split_lines(page: Page) -> Page:
+    """Pieces of one printed line put together again: pdfium breaks at superscripts."""
+    joined: list[Line] = []
+    for line in page.lines:
+        last = joined[-1] if joined else None
+        if last and 0 <= line.box.x0 - last.box.x1 < last.size and _same_row(last, line):
+            space = "" if line.box.x0 - last.box.x1 < last.size * 0.15 else " "
+            joined[-1] = replace(last, text=last.text + space + line.text, box=_around([last.box, line.box]))
+        else:
+            joined.append(line)
+    return replace(page, lines=tuple(joined))
+
+
+def _same_row(a: Line, b: Line) -> bool:
+    overlap = min(a.box.y1, b.box.y1) - max(a.box.y0, b.box.y0)
+    return overlap > 0.5 * min(a.box.y1 - a.box.y0, b.box.y1 - b.box.y0)
+
+
+def _page_blocks(page: Page, headings: dict[Line, int], tables: Sequence[Table], words: Counter[str]) -> Iterator[Block]:
+    """The page's blocks in order; a table stands where the first of its lines stood."""
+    waiting = list(tables)
+    group: list[Line] = []
+    right = _right_margin(page)
+    gap = _usual_gap(page)
+
+    def flush() -> Iterator[Block]:
+        if group:
+            yield _make_block(group, headings, words)
+            group.clear()
+
+    for line in page.lines:
+        table = next((table for table in tables if _inside(line.box, table.box)), None)
+        if table is not None:
+            yield from flush()
+            if table in waiting:
+                waiting.remove(table)
+                yield table.block
+            continue
+        if is_contents_line(line.text):
+            continue
+        if group and _breaks(group, line, headings, right, gap):
+            yield from flush()
+        group.append(line)
+    yield from flush()
+
+
+def _inside(inner: Box, outer: Box) -> bool:
+    middle = (inner.y0 + inner.y1) / 2
+    return outer.y0 <= middle <= outer.y1 and outer.x0 - 2 <= (inner.x0 + inner.x1) / 2 <= outer.x1 + 2
+
+
+def _right_margin(page: Page) -> float:
+    ends = sorted(line.box.x1 for line in page.lines)
+    return ends[int(len(ends) * 0.9)] if ends else page.width
+
+
+def _usual_gap(page: Page) -> float:
+    """Distance from one line's foot to the next one's, in font sizes, inside paragraphs."""
+    gaps = [(b.box.y1 - a.box.y1) / b.size for a, b in zip(page.lines, page.lines[1:], strict=False) if b.size]
+    close = [gap for gap in gaps if 0.9 < gap < 1.8]
+    return median(close) if len(close) > 4 else 1.3
+
+
+def _breaks(group: Sequence[Line], line: Line, headings: dict[Line, int], right: float, gap: float) -> bool:
+    """Whether the line begins a new block after the group of lines."""
+    last = group[-1]
+    distance = (line.box.y1 - last.box.y1) / max(line.size, 1)
+    if headings.get(line) != headings.get(last) or distance > gap * 1.3 or distance < -0.5:
+        return True
+    if line in headings:
+        return _NUMBERED.match(line.text) is not None or abs(line.size - last.size) > 0.5
+    if abs(line.size - last.size) > max(line.size, last.size) * 0.15:
+        return True
+    if line.mono and last.mono:
+        return False
+    if last.text.endswith("\ufffe") or is_signal_word(last.text):
+        return False
+    # Below a numbered step, a line that starts as far left as the number and follows a full stop is no part of it.
+    if text_block(group[0].text).kind == "step" and line.box.x0 <= group[0].box.x0 + 2 and last.text[-1] in ".!?":
+        return True
+    width = right - min(one.box.x0 for one in group)
+    return starts_anew(last.text, line.text, last.box.x1 < right - width * 0.18)
+
+
+def _make_block(lines: Sequence[Line], headings: dict[Line, int], words: Counter[str]) -> Block:
+    text = lines[0].text
+    for line in lines[1:]:
+        text = f"{text}\n{line.text}" if line.mono else join_lines(text, line.text, words)
+    page, boxes = lines[0].box.page, (_around([line.box for line in lines]),)
+    text = text.replace("\ufffe", "-")
+    if lines[0] in headings:
+        return Block("heading", re.sub(r"^[-–•]\s+", "", text).rstrip(" :："), headings[lines[0]], page, boxes)
+    if all(line.mono for line in lines):
+        return Block("code", text, page=page, boxes=boxes)
+    return replace(text_block(text, page), boxes=boxes)
+
+
+def join_lines(text: str, following: str, words: Counter[str]) -> str:
+    """Two lines as one. A word cut by a hyphen is mended the way the rest of the document spells it."""
+    if text.endswith("\ufffe") or (text.endswith("-") and text[-2:-1].isalpha()):
+        stem, head, tail = text[:-1], re.findall(r"\w*$", text[:-1])[0], re.findall(r"^\w*", following)[0]
+        hyphenated, plain = words[f"{head}-{tail}".lower()], words[f"{head}{tail}".lower()]
+        if not tail[:1].islower() or hyphenated > plain:
+            return f"{stem}-{following}"
+        return stem + following
+    return f"{text} {following}"
+
+
+def _vocabulary(pages: Sequence[Page]) -> Counter[str]:
+    return Counter(word for page in pages for line in page.lines for word in re.findall(r"\w+(?:-\w+)*", line.text.lower()))
+
+
+def _append(blocks: list[Block], block: Block, words: Counter[str]) -> None:
+    """Add the block, or join it to the last one when the page break cut a sentence."""
+    last = blocks[-1] if blocks else None
+    cut = last is not None and last.page != block.page and last.kind not in ("heading", "table") and block.kind == "paragraph"
+    if last is not None and cut and last.text[-1] not in ".!?:" and block.text[:1].islower():
+        text = join_lines(last.text, block.text, words)
+        blocks[-1] = replace(last, text=text, boxes=(*last.boxes, *block.boxes))
+    elif block.text:
+        blocks.append(block)
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    return Box(
+        boxes[0].page, min(b.x0 for b in boxes), min(b.y0 for b in boxes), max(b.x1 for b in boxes), max(b.y1 for b in boxes)
+    )
+
+
+def _title(metadata: Any, pages: Sequence[Page]) -> str:
+    """The metadata's title where the first pages know its words, else the largest lines of the first page, else ""."""
+    title = readable_title(str(metadata or ""))
+    opening = " ".join(line.text for page in pages[:2] for line in page.lines).lower()
+    named = re.findall(r"\w{2,}", title.lower())
+    if named and sum(word in opening for word in named) * 2 >= len(named):
+        return title
+    first = pages[0].lines if pages else ()
+    largest = max((line.size for line in first), default=0)
+    lines = [line.text for line in first if line.size >= largest * 0.97][:3]
+    usual = median(line.size for page in pages for line in page.lines) if first else 0
+    return readable_title(" ".join(lines)) if largest > usual * 1.15 and len(" ".join(lines)) <= 120 else ""

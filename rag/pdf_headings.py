@@ -1,0 +1,140 @@
+"""Which lines of a PDF are headings, and of what level: by its own outline where it has one, else by size, weight, numbering."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from rag.outline import is_contents_line, is_signal_word, text_block
+from rag.pdf_lines import Line, OutlineEntry, Page
+
+_NUMBER = re.compile(r"^(?:chapter\s+)?(\d{1,2}(?:\.\d{1,2}){0,4})[.:]?\s+\S", re.IGNORECASE)
+_LARGER = 1.12  # a heading's size over the body's
+_MAX_WORDS = 14
+_MIN_OUTLINE_MATCHES = 0.6  # below it, the outline does not describe this text
+
+
+def find_headings(pages: Sequence[Page], outline: Sequence[OutlineEntry]) -> dict[Line, int]:
+    """Level of every line that is a heading (1 is the outermost)."""
+    matched = _match_outline(pages, outline)
+    titles = {(entry.page, _key(entry.title)) for entry in outline}
+    if outline and len(matched) >= _MIN_OUTLINE_MATCHES * len(titles):
+        return matched
+    return _infer(pages)
+
+
+def body_size(pages: Sequence[Page]) -> float:
+    """The font size most characters have."""
+    sizes: Counter[float] = Counter()
+    for page in pages:
+        for line in page.lines:
+            sizes[round(line.size, 1)] += len(line.text)
+    return sizes.most_common(1)[0][0] if sizes else 0.0
+
+
+def _key(text: str) -> str:
+    return re.sub(r"\W+", "", text.lower())
+
+
+def _match_outline(pages: Sequence[Page], outline: Sequence[OutlineEntry]) -> dict[Line, int]:
+    by_number = {page.number: page for page in pages}
+    found: dict[Line, int] = {}
+    for entry in outline:
+        lines = by_number[entry.page].lines if entry.page in by_number else ()
+        for start in _by_distance(lines, entry.y):
+            taken = _spell(lines[start : start + 3], _key(entry.title))
+            if taken and lines[start] not in found:
+                found.update(dict.fromkeys(lines[start : start + taken], entry.level))
+                break
+    return found
+
+
+def _by_distance(lines: Sequence[Line], y: float | None) -> list[int]:
+    order = list(range(len(lines)))
+    return order if y is None else sorted(order, key=lambda n: abs(lines[n].box.y0 - y))
+
+
+def _spell(lines: Sequence[Line], wanted: str) -> int:
+    """How many of the lines, from the first on, together spell the wanted title; 0 when they do not."""
+    spelled = ""
+    for n, line in enumerate(lines, 1):
+        spelled += _key(line.text)
+        # The outline may lack the number that is printed before a heading, or hold one that is drawn apart.
+        if wanted and (spelled == wanted or re.fullmatch(r"\d*" + re.escape(wanted), spelled)):
+            return n
+        if not wanted.startswith(spelled) and not re.match(r"\d", spelled):
+            return 0
+    return 0
+
+
+def _infer(pages: Sequence[Page]) -> dict[Line, int]:
+    body = body_size(pages)
+    loud = _emphasised(pages)
+    found = []
+    for page in pages:
+        for n, line in enumerate(page.lines):
+            above, below = (page.lines[n - 1] if n else None), (page.lines[n + 1] if n + 1 < len(page.lines) else None)
+            if not _could_be_heading(line):
+                continue
+            if line.size >= body * _LARGER or (line in loud and line.size >= body * 0.9 and _stands_alone(line, above, below, loud)):
+                found.append(line)
+    return _levels(found, loud)
+
+
+def _emphasised(pages: Sequence[Page]) -> set[Line]:
+    """Lines in bold or in another font than the body's; none when they are so many that it means nothing."""
+    lines = [line for page in pages for line in page.lines]
+    fonts: Counter[str] = Counter()
+    for line in lines:
+        fonts[line.font] += len(line.text)
+    body = fonts.most_common(1)[0][0] if fonts else ""
+    total = sum(fonts.values())
+    bold = {line for line in lines if line.bold}
+    if sum(len(line.text) for line in bold) > total / 3:
+        bold = set()
+    other = {line for line in lines if line.font != body and not re.search("italic|oblique|symbol|dings", line.font)}
+    # A driver that hides font names and weights still uses another font for headings; real names say it better.
+    hidden = not any(line.bold for line in lines) and sum(len(line.text) for line in other) <= total / 3
+    return {line for line in (bold | other if hidden else bold) if not line.mono}
+
+
+def _could_be_heading(line: Line) -> bool:
+    text = line.text
+    if len(text) > 120 or len(text.split()) > _MAX_WORDS or sum(c.isalpha() for c in text) < 2 or is_contents_line(text):
+        return False
+    # A signal word in large letters stands above its warning.
+    return not is_signal_word(text) and text_block(text).kind != "warning" and "://" not in text
+
+
+def _stands_alone(line: Line, above: Line | None, below: Line | None, loud: set[Line]) -> bool:
+    """For a line as small as the body: nothing but a heading is loud, short, without an end, and set apart from what is above."""
+    if line.text[-1] in ".,;!?" or len(line.text.split()) > 10 or text_block(line.text).kind == "list_item":
+        return False
+    step = text_block(line.text).kind == "step"
+    apart = above is None or line.box.y0 - above.box.y1 > line.size * 0.5 or line.box.y0 < above.box.y0
+    same_row = above is not None and abs(above.box.y0 - line.box.y0) < line.size * 0.5
+    # Loud over two lines and more is emphasis, not a heading.
+    emphasis = below is not None and below in loud and below.size == line.size and below.box.y0 - line.box.y1 < line.size * 0.5
+    return apart and not same_row and not emphasis and not step
+
+
+def _levels(headings: Sequence[Line], loud: set[Line]) -> dict[Line, int]:
+    """Level by the depth of the number where headings are numbered; others by their place among the sizes."""
+    style = {line: (round(line.size * 2) / 2, line in loud) for line in headings}
+    styles = sorted(set(style.values()), reverse=True)
+    depths = {one: Counter(_depth(line) for line in headings if style[line] == one and _depth(line)) for one in styles}
+    numbered = sum(1 for line in headings if _depth(line)) > len(headings) / 2
+    found = {}
+    for line in headings:
+        rank = styles.index(style[line]) + 1
+        if numbered:
+            usual = depths[style[line]].most_common(1)
+            rank = _depth(line) or (usual[0][0] + 1 if usual else rank)
+        found[line] = min(rank, 6)
+    return found
+
+
+def _depth(line: Line) -> int:
+    match = _NUMBER.match(line.text)
+    return match[1].count(".") + 1 if match else 0

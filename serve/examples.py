@@ -1,0 +1,41 @@
+"""Example questions made from the headings of the indexed manuals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_ACTIONS = (
+    "adjust assemble attach build calibrate change charge check choose clean configure connect create disable dispose download "
+    "enable exclude export find fit format import insert install load log maintain mount open operate pair prepare program "
+    "remove repair replace reset restart restore run save secure select set start stop store switch sync test troubleshoot turn "
+    "uninstall update upgrade use verify"
+).split()
+_DULL = re.compile(r"^(table of )?contents|^(index|introduction|overview|notes?)$|^about|copyright|licen[cs]e|^appendix", re.I)
+_NUMBERING = re.compile(r"^(?:chapter|section|part)?\s*[\dA-Z]{0,2}(?:\.\d+)*[.:)]?\s+(?=[A-Z])", re.I)
+
+
+def example_questions(sections: Iterable[tuple[str, ...]], most: int = 4) -> list[str]:
+    """At most `most` questions, those for which a heading names an action or a question first."""
+    headings = dict.fromkeys(_NUMBERING.sub("", path[-1]).strip() for path in sections if path)
+    asked = [question_of(heading) for heading in headings if 4 < len(heading) < 60 and not _DULL.search(heading)]
+    ranked = sorted(asked, key=lambda question: question.startswith("What does"))
+    return ranked[:most]
+
+
+def question_of(heading: str) -> str:
+    """`Replacing the battery` -> `How do I replace the battery?`"""
+    if heading.endswith("?"):
+        return heading
+    first, _, rest = heading.partition(" ")
+    action = _action(first.lower())
+    if action and rest:
+        return f"How do I {action} {rest[0].lower() + rest[1:] if not rest[:2].isupper() else rest}?"
+    return f"What does the manual say about {heading if heading.isupper() else heading[0].lower() + heading[1:]}?"
+
+
+def _action(word: str) -> str:
+    """The verb a heading begins with, in its plain form; "" for another word."""
+    stem = word.removesuffix("ing")
+    candidates = [word] if stem == word else [stem, f"{stem}e", stem[:-1]]  # install-ing, replac-ing, set-t-ing
+    return next((candidate for candidate in candidates if candidate in _ACTIONS), "")

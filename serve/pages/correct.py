@@ -1,0 +1,88 @@
+"""The correction editor: the answer to mend, the passage that holds the truth, one click to submit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from emendo.records import UserError
+from serve.render import escape, place
+from serve.session import ServeContext
+from sft.corrections import correct
+
+REASONS = [
+    ("Wrong", "wrong"),
+    ("Incomplete", "incomplete"),
+    ("Wrong source", "wrong_source"),
+    ("Refused, but the manual tells", "over_refused"),
+    ("Style", "style"),
+]
+
+
+class CorrectionEditor:
+    """Takes the place of the sources while a correction is written."""
+
+    def __init__(self, context: ServeContext, sources_panel: gr.Column):
+        self.context = context
+        self.sources_panel = sources_panel
+        self.made = gr.State(0)  # number of the last correction; a change lets other pages follow
+        with gr.Column(visible=False, elem_id="editor") as self.panel:
+            self.question = gr.HTML("")
+            self.text = gr.Textbox(label="Right answer", lines=6, max_lines=16, elem_id="corrected")
+            self.evidence = gr.CheckboxGroup([], label="Which passage holds it?", elem_classes="list", elem_id="evidence-choice")
+            self.abstain = gr.Checkbox(label="It should have refused: the manual does not say", elem_id="should-refuse")
+            self.reason = gr.Radio(REASONS, value="wrong", label="What was wrong?", elem_id="reason")
+            with gr.Row():
+                self.cancel = gr.Button("Cancel", size="sm")
+                self.submit = gr.Button("Submit correction", size="sm", variant="primary", elem_id="submit-correction")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.panel, self.sources_panel, self.question, self.text, self.evidence, self.abstain, self.reason]
+
+    def wire(self, answer_id: gr.State) -> None:
+        quiet: dict[str, Any] = {"show_progress": "hidden"}
+        filled = [answer_id, self.text, self.evidence, self.abstain, self.reason]
+        panels = [self.panel, self.sources_panel]
+        self.submit.click(self.record, filled, [*panels, self.made], **quiet)
+        self.cancel.click(lambda: self._shown(False), None, panels, **quiet)
+        self.abstain.input(lambda refused: gr.Textbox(interactive=not refused), self.abstain, self.text, **quiet)
+
+    def open(self, answer_id: str) -> dict[Any, Any]:
+        """The editor filled with the answer and its passages."""
+        answer = self.context.store.answer(answer_id)
+        choices = [
+            (f"{n}  {place(hit.chunk.title, hit.chunk.section, hit.chunk.pages)}", hit.chunk.chunk_id)
+            for n, hit in enumerate(answer.hits, 1)
+        ]
+        return {
+            **self._shown(True),
+            self.question: f'<h3 class="asked">{escape(answer.question)}</h3>',
+            self.text: gr.Textbox(value="" if answer.abstained else answer.text, interactive=True),
+            self.evidence: gr.CheckboxGroup(choices, value=[]),
+            self.abstain: False,
+            self.reason: "over_refused" if answer.abstained else "wrong",
+        }
+
+    def record(self, answer_id: str, text: str, evidence: list[str], abstain: bool, reason: str) -> dict[Any, Any]:
+        """Store the correction for review and say its number; a slip keeps the editor open."""
+        answer = self.context.store.answer(answer_id)
+        reason = "should_have_refused" if abstain else reason
+        try:
+            correction = correct(answer, text, () if abstain else evidence, abstain, reason)
+            number = self.context.store.add_correction(correction)
+        except UserError as error:
+            gr.Warning(escape(str(error)), title="Not recorded")
+            return {self.panel: gr.Column(visible=True)}
+        gr.Success(_thanks(bool(evidence) or abstain), title=f"Correction {number} recorded")
+        return {**self._shown(False), self.made: number}
+
+    def _shown(self, editing: bool) -> dict[Any, Any]:
+        return {self.panel: gr.Column(visible=editing), self.sources_panel: gr.Column(visible=not editing)}
+
+
+def _thanks(evident: bool) -> str:
+    if evident:
+        return "It waits for review on the Corrections page."
+    return "No passage was ticked, so it counts as a search miss: tuning cannot learn from it."

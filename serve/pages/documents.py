@@ -1,0 +1,120 @@
+"""The documents page: add a manual, see what was read of it, look into its passages, remove it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from emendo.records import UserError
+from serve.ingest_job import Progress, run_ingest
+from serve.render import chunks_html, documents_html, note_html, progress_html
+from serve.session import ServeContext
+
+FILE_TYPES = [".pdf", ".docx", ".html", ".htm", ".md", ".rst", ".txt", ".csv", ".zip"]
+
+
+class DocumentsPage:
+    def __init__(self, context: ServeContext):
+        self.context = context
+        self.changed = gr.State(0)  # counts changes of the index made here; the chat page follows it
+        with gr.Column(elem_classes="page"):
+            gr.HTML("<h2>Documents</h2><p class='muted'>What the bot answers from. Files stay on this computer.</p>")
+            with gr.Row(elem_id="add-documents"):
+                self.files = gr.File(file_count="multiple", file_types=FILE_TYPES, label="Manuals", height=150, scale=3)
+                with gr.Column(scale=2, min_width=240):
+                    self.product = gr.Textbox(label="Product (optional)", placeholder="as your users call it", max_length=80)
+                    self.add = gr.Button("Add to the index", variant="primary", elem_id="add-files")
+            self.progress = gr.HTML("", elem_id="ingest-progress")
+            self.table = gr.HTML(documents_html([]), elem_id="documents-table")
+            with gr.Row(elem_id="inspect-row"):
+                self.chosen = gr.Dropdown([], label="Look into a document", scale=3)
+                self.delete = gr.Button("Delete…", variant="stop", size="sm", scale=1, interactive=False)
+            with gr.Row(visible=False, elem_id="confirm-delete") as self.confirm:
+                self.warning = gr.HTML("")
+                self.keep = gr.Button("Keep it", size="sm")
+                self.really = gr.Button("Delete for good", variant="stop", size="sm")
+            self.chunks = gr.HTML("", elem_id="chunks")
+
+    def wire(self, app: gr.Blocks) -> None:
+        shown = [self.table, self.chosen, self.delete, self.chunks, self.confirm]
+        indexing: dict[str, Any] = {"concurrency_id": "index", "concurrency_limit": 1, "show_progress": "hidden"}
+        added = self.add.click(self.index_files, [self.files, self.product], [self.progress, self.files], **indexing)
+        added.then(self.show, None, shown, show_progress="hidden").then(_count, self.changed, self.changed)
+        self.chosen.change(self.inspect, self.chosen, [self.chunks, self.delete, self.confirm], show_progress="hidden")
+        self.delete.click(self.ask_to_delete, self.chosen, [self.warning, self.confirm], show_progress="hidden")
+        self.keep.click(lambda: gr.Row(visible=False), None, self.confirm, show_progress="hidden")
+        removed = self.really.click(self.delete_document, self.chosen, self.progress, **indexing)
+        removed.then(self.show, None, shown, show_progress="hidden").then(_count, self.changed, self.changed)
+        app.load(self.show, None, shown, show_progress="hidden")
+
+    def show(self) -> list[Any]:
+        """The table, the choices, and nothing inspected."""
+        index = self.context.index
+        rows = [(document, len(index.chunks(document.doc_id))) for document in index.documents()] if index else []
+        choices = [(document.title, document.doc_id) for document, _ in rows]
+        closed = [gr.Button(interactive=False), "", gr.Row(visible=False)]
+        return [documents_html(rows), gr.Dropdown(choices, value=None), *closed]
+
+    def index_files(self, files: list[str] | None, product: str) -> Iterator[tuple[str, Any]]:
+        """Keep each upload in the workspace, index it there, and say for each file what came of it."""
+        if not files:
+            yield note_html("Choose one or more files first."), gr.skip()
+            return
+        notes: list[str] = []
+        for upload in files:
+            path = self._keep(Path(upload))
+            try:
+                for report in run_ingest(self.context.index_directory, path, self.context.embedder_spec, product.strip()):
+                    if isinstance(report, Progress):
+                        yield "".join(notes) + progress_html(f"{path.name}: {report.stage}", report.done, report.total), gr.skip()
+                    else:
+                        notes.append(note_html(f"{path.name}: {outcome(report)}"))
+            except UserError as error:
+                path.unlink()
+                notes.append(note_html(f"{path.name}: {error}"))
+        self.context.refresh()
+        yield "".join(notes), None
+
+    def inspect(self, doc_id: str | None) -> tuple[str, Any, Any]:
+        chunks = self.context.index.chunks(doc_id) if self.context.index and doc_id else []
+        return chunks_html(chunks), gr.Button(interactive=bool(doc_id)), gr.Row(visible=False)
+
+    def ask_to_delete(self, doc_id: str) -> tuple[str, Any]:
+        """What goes and what stays."""
+        index = self.context.index
+        count = len(index.chunks(doc_id)) if index else 0
+        text = f"Deletes “{doc_id}” and its {count} passages from the index. Recorded answers and corrections stay whole."
+        return note_html(text), gr.Row(visible=True)
+
+    def delete_document(self, doc_id: str) -> str:
+        from rag.ingest import delete_documents
+
+        kept = self.context.source_file(doc_id)
+        try:
+            delete_documents(self.context.index_directory, self.context.embedder, [doc_id])
+        except UserError as error:
+            return note_html(str(error))
+        if kept and kept.is_relative_to(self.context.workspace.sources):
+            kept.unlink()
+        self.context.reload()
+        return note_html(f"Deleted {doc_id}.")
+
+    def _keep(self, upload: Path) -> Path:
+        """Move an upload out of Gradio's file cache, which serves a file to anyone who knows its path."""
+        self.context.workspace.sources.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.move(upload, self.context.workspace.sources / upload.name))
+
+
+def outcome(summary: dict[str, Any]) -> str:
+    """One line on what indexing did."""
+    failed = "; ".join(f"{source}: {message}" for source, message in summary.get("failed", ()))
+    done = f"{summary['chunks']} passages in {summary['seconds']:.1f} s"
+    return f"{done}, but not read: {failed}" if failed else done
+
+
+def _count(number: int) -> int:
+    return number + 1
