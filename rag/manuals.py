@@ -37,6 +37,7 @@ _PARSERS = {
     ".text": "text",
     ".csv": "csv",
 }
+_SITE_SUFFIXES = (".html", ".htm", ".md", ".markdown", ".rst")  # pages that only list other pages are no failure there
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ def parse(file: ManualFile, product: str = "") -> ParsedManual:
     module = importlib.import_module(f"rag.parse_{_PARSERS[file.suffix]}")
     reading: Reading = module.read(data, file.source)
     sections = build_sections(reading.blocks)
-    if not sections:
+    warnings = reading.warnings
+    if not sections and file.suffix in _SITE_SUFFIXES:
+        warnings = (*warnings, "holds no text of its own")
+    elif not sections:
         cure = "It may be a scan: run OCR on it first." if reading.pages else "Check that it is the right file."
         raise UserError(f"{file.source}: no text found. {cure}")
     title = reading.title or title_from_source(file.source)
@@ -82,7 +86,7 @@ def parse(file: ManualFile, product: str = "") -> ParsedManual:
         pages=reading.pages,
         sha256=hashlib.sha256(data).hexdigest(),
         parser=parser_id(file.suffix),
-        warnings=reading.warnings,
+        warnings=warnings,
     )
     return ParsedManual(document, sections)
 

@@ -184,7 +184,8 @@ class _Walker:
     def flush(self) -> None:
         """Make blocks of the text gathered so far."""
         for part in "".join(self.pending).split(_BREAK):
-            text = tidy(part)
+            # Source lines broken between inline tags leave a space before the full stop.
+            text = re.sub(r" ([,.;:!?)])(?= |$)", r"\1", tidy(part))
             if text:
                 self._text(text)
         self.pending.clear()

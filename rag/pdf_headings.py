@@ -122,12 +122,14 @@ def _stands_alone(line: Line, above: Line | None, below: Line | None, loud: set[
 def _levels(headings: Sequence[Line], loud: set[Line]) -> dict[Line, int]:
     """Level by the depth of the number where headings are numbered; others by their place among the sizes."""
     style = {line: (round(line.size * 2) / 2, line in loud) for line in headings}
-    styles = sorted(set(style.values()), reverse=True)
-    depths = {one: Counter(_depth(line) for line in headings if style[line] == one and _depth(line)) for one in styles}
+    # A style used on one page alone, as of the title, heads nothing after it: it takes the rank of the next one.
+    pages = {one: {line.box.page for line in headings if style[line] == one} for one in set(style.values())}
+    styles = sorted((one for one in pages if len(pages[one]) > 1), reverse=True)
+    depths = {one: Counter(_depth(line) for line in headings if style[line] == one and _depth(line)) for one in pages}
     numbered = sum(1 for line in headings if _depth(line)) > len(headings) / 2
     found = {}
     for line in headings:
-        rank = styles.index(style[line]) + 1
+        rank = sum(one > style[line] for one in styles) + 1
         if numbered:
             usual = depths[style[line]].most_common(1)
             rank = _depth(line) or (usual[0][0] + 1 if usual else rank)

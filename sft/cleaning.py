@@ -49,7 +49,7 @@ def drop_near_duplicates(
     dropped: list[tuple[str, str]] = []
     holders: dict[str, set[str]] = {}  # shingle -> ids of kept rows, so that only rows that share one are compared
     for correction in reversed(corrections):
-        own = shingles(f"{correction.question} {correction.corrected}")
+        own = shingles(correction.question) | shingles(correction.corrected)
         rivals = {other for shingle in own for other in holders.get(shingle, ())}
         twin = next((c for c, s in kept if c.correction_id in rivals and jaccard(own, s) >= threshold), None)
         if twin is not None:

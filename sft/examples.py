@@ -52,7 +52,7 @@ def build_examples(corrections: Sequence[Correction], settings: ExampleSettings 
             continue
         for n in range(settings.orders):
             order = _passages(correction, settings)
-            if n or settings.orders == 1:
+            if n:  # the first order is the one that was served
                 dice.shuffle(order)
             train.append(_example(correction, order, "train"))
         if not correction.should_abstain and dice.random() < settings.refusal_share:

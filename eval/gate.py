@@ -1,0 +1,193 @@
+"""May the tuned model take over? A policy fixed beforehand, four verdicts, and the reasons in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emendo.records import UserError
+from eval.intervals import Interval
+from eval.metrics import METRIC
+from eval.power import false_win_chance, questions_needed
+from eval.stats import Comparison, holm, not_worse, shown_worse
+
+Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE", "INVALID"]
+EXIT_CODES: dict[Verdict, int] = {"PROMOTE": 0, "REJECT": 1, "INCONCLUSIVE": 2, "INVALID": 3}
+Status = Literal["pass", "fail", "unclear", "invalid"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """[policy] in emendo.toml. Locked by its hash before the first answer is generated."""
+
+    primary: str = "fact_recall"
+    alpha: float = 0.05  # one-sided; divided by the number of attempts made on the same questions
+    min_effect: float = 0.03  # smallest gain worth a release, as a share
+    max_unscored: float = 0.02  # share of the questions without a primary score
+    margin: float = 0.05  # loss tolerated in a guarded metric where at least `margin_questions` pairs were scored
+    margin_few: float = 0.10  # and where fewer were
+    margin_questions: int = 200
+    guards: str = "abstention_recall,over_refusal,supported_sentences,citation_recall,citation_precision"
+    latency_ratio: float = 1.15  # tolerated p95 ratio after / before
+    latency_slack: float = 0.5  # seconds of p95 that nobody minds, whatever the ratio
+
+    def __post_init__(self) -> None:
+        for name in (self.primary, *self.guarded):
+            if name not in METRIC:
+                raise ValueError(f"unknown metric {name!r}; known: {', '.join(METRIC)}")
+        for name in ("alpha", "margin", "margin_few"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected a value between 0 and 1")
+        if not METRIC[self.primary].share or not METRIC[self.primary].higher_is_better:
+            raise ValueError(f"primary = {self.primary!r}: expected a share of which more is better")
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.guards.split(",") if name.strip())
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def margin_for(self, n: int) -> float:
+        return self.margin if n >= self.margin_questions else self.margin_few
+
+
+@dataclass(frozen=True)
+class Latency:
+    """p95 seconds of both arms and their ratio with its 90 % two-sided interval."""
+
+    before: float
+    after: float
+    ratio: float
+    interval: Interval
+    n: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of the gate."""
+
+    name: str
+    status: Status
+    text: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    verdict: Verdict
+    reason: str  # the verdict's, in one line
+    checks: tuple[Check, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+
+def lock_policy(policy: Policy, folder: Path) -> None:
+    """Write the policy into the run's folder; UserError when another one was locked there before."""
+    path = folder / "policy.json"
+    text = json.dumps(dataclasses.asdict(policy) | {"sha256": policy.sha256}, indent=1)
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("sha256") != policy.sha256:
+        raise UserError(f"{path} was locked with another policy before the answers were made; give a new folder for a new policy")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def decide(
+    policy: Policy,
+    primary: Comparison | None,
+    guards: Mapping[str, Comparison | None],
+    slices: Mapping[str, Comparison],
+    latency: Latency | None = None,
+    faults: Sequence[str] = (),
+    attempts: int = 1,
+) -> Gate:
+    """The verdict. `faults` are what makes the evaluation invalid; `attempts` counts the adapters tried on these questions."""
+    if faults or primary is None:
+        texts = list(faults) or ["no question was scored in both arms"]
+        return Gate("INVALID", texts[0], tuple(Check("valid", "invalid", text) for text in texts))
+    checks = [
+        Check("valid", "pass", "same questions, prompt, decoding and index in both arms; training data does not leak"),
+        _better(policy, primary, attempts),
+        *(_guard(policy, name, guards.get(name)) for name in policy.guarded),
+        *([_latency(policy, latency)] if latency else []),
+        _slices(policy, slices),
+    ]
+    failed = [check for check in checks if check.status == "fail"]
+    unclear = [check for check in checks if check.status == "unclear"]
+    if failed or unclear:
+        decisive = (failed or unclear)[0]
+        return Gate("REJECT" if failed else "INCONCLUSIVE", f"{decisive.name}: {decisive.text}", tuple(checks))
+    return Gate("PROMOTE", f"{checks[1].text}; nothing guarded got worse", tuple(checks))
+
+
+def _better(policy: Policy, c: Comparison, attempts: int) -> Check:
+    alpha = policy.alpha / max(attempts, 1)
+    label = METRIC[policy.primary].label.lower()
+    text = f"{label} {points(c.gain)} ({points(c.worst_gain)} or more with 95 % confidence), p = {p_text(c.p)}, n = {c.n}"
+    if attempts > 1:
+        text += f"; attempt {attempts} on these questions, tested at {alpha:.3g}"
+        text += f" (without that, {false_win_chance(attempts, policy.alpha):.0%} of useless series would win once)"
+    if c.p < alpha and c.gain >= policy.min_effect:
+        return Check("better", "pass", text)
+    if c.best_gain < policy.min_effect:
+        return Check("better", "fail", f"{text}; a gain of {points(policy.min_effect)} is ruled out")
+    target = max(c.gain, policy.min_effect)
+    more = questions_needed(target, c.sd, alpha) - c.n if c.sd > 0 else 0
+    need = f"about {more} more questions needed to tell a gain of {points(target)}" if more > 0 else "ask more questions"
+    return Check("better", "unclear", f"{text}; {need}")
+
+
+def _guard(policy: Policy, name: str, c: Comparison | None) -> Check:
+    label = METRIC[name].label.split(" (")[0].lower()
+    if c is None:
+        return Check(label, "unclear", "not scored in both arms; add questions for it, or take it out of the policy's guards")
+    margin = policy.margin_for(c.n)
+    text = f"{points(c.difference)}, at worst {points(c.worst_gain if c.higher_is_better else -c.worst_gain)}"
+    text += f" (margin {points(margin, signed=False)}), n = {c.n}"
+    if not_worse(c, margin):
+        return Check(label, "pass", text)
+    if shown_worse(c, margin):
+        return Check(label, "fail", f"{text}; worse")
+    room = margin + min(c.gain, 0.0)
+    more = questions_needed(room, c.sd, policy.alpha) - c.n if c.sd > 0 and room > 0 else 0
+    need = f"; about {more} more such questions needed" if more > 0 else ""
+    return Check(label, "unclear", f"{text}; a loss beyond the margin is not ruled out{need}")
+
+
+def _latency(policy: Policy, latency: Latency) -> Check:
+    text = (
+        f"p95 {latency.before:.2f} s -> {latency.after:.2f} s, ratio {latency.ratio:.2f}, "
+        f"at most {latency.interval.high:.2f} (limit {policy.latency_ratio:g}), n = {latency.n}"
+    )
+    if latency.interval.high <= policy.latency_ratio:
+        return Check("latency", "pass", text)
+    if latency.after - latency.before <= policy.latency_slack:
+        return Check("latency", "pass", f"{text}; {policy.latency_slack:g} s more are tolerated whatever the ratio")
+    return Check("latency", "fail" if latency.interval.low > policy.latency_ratio else "unclear", text)
+
+
+def _slices(policy: Policy, slices: Mapping[str, Comparison]) -> Check:
+    """No category with a drop that stays significant after Holm's correction over all categories."""
+    adjusted = dict(zip(slices, holm([c.p_worse for c in slices.values()]), strict=True))
+    broken = [name for name, p in adjusted.items() if p < policy.alpha]
+    if not broken:
+        return Check("slices", "pass", f"no category of {len(slices)} dropped")
+    worst = min(broken, key=lambda name: adjusted[name])
+    c = slices[worst]
+    return Check("slices", "fail", f"{worst} dropped {points(c.difference)}, Holm p = {p_text(adjusted[worst])}, n = {c.n}")
+
+
+def points(share: float, signed: bool = True) -> str:
+    """A share as percentage points: `+3.2 points`."""
+    return f"{100 * share:{'+' if signed else ''}.1f} points"
+
+
+def p_text(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else f"{p:.1g}"

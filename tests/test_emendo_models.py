@@ -1,0 +1,116 @@
+"""Chat models by spec: what each answers, that streams and batches agree, and what a wrong spec says."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from emendo.chat_models import load_chat_model
+from emendo.records import UserError
+from rag.answer import to_langchain
+from rag.prompt import build_messages
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("gpt", "expected one of quote"),
+        ("hf:", "expected one of quote"),
+        ("openai:localhost#m", "expected openai:http"),
+        ("openai:http://localhost/v1", "expected one of quote"),
+        ("scripted:/no/such/file.json", "No such file"),
+        ("hf:./no/such/folder", "does not exist"),
+        ("hf:nobody/nothing-here", "does not load"),
+    ],
+)
+def test_a_wrong_spec_is_one_clear_line(spec, message):
+    with pytest.raises(UserError, match=message):
+        load_chat_model(spec)
+
+
+def ask(question, hits):
+    return to_langchain(build_messages(question, [hit.chunk for hit in hits]), question, hits)
+
+
+def test_quote_prints_only_sentences_of_the_manual(hits):
+    model = load_chat_model("quote")
+    text = model.invoke(ask("how often should I descale the kettle?", hits)).content
+    assert text.startswith("Descale the kettle every 3 months. [1]")
+    assert "amber" in model.invoke(ask("what does the amber light mean", hits)).content
+    assert "".join(chunk.content for chunk in model.stream(ask("amber light?", hits))).endswith("[3]")
+
+
+def test_quote_gives_the_whole_procedure_in_order(hits):
+    import dataclasses
+
+    steps = "Open the lid first.\n1. Fill the tank.\n2. Add 20 g of descaler.\n3. Boil once.\n4. Rinse twice."
+    chunk = dataclasses.replace(hits[0].chunk, text=steps)
+    text = load_chat_model("quote").invoke(ask("how do I use the descaler", [dataclasses.replace(hits[0], chunk=chunk)])).content
+    assert text.splitlines() == [
+        "1. Fill the tank. [1]",
+        "2. Add 20 g of descaler. [1]",
+        "3. Boil once. [1]",
+        "4. Rinse twice. [1]",
+    ]
+
+
+def test_quote_without_passages_says_what_to_do():
+    with pytest.raises(UserError, match="answers from passages only"):
+        load_chat_model("quote").invoke([HumanMessage("hello")])
+
+
+def test_scripted_answers_from_its_file(tmp_path, hits):
+    (tmp_path / "s.json").write_text(json.dumps({"how often": "Every 3 months. [1]"}))
+    model = load_chat_model(f"scripted:{tmp_path / 's.json'}")
+    assert model.invoke(ask("how often", hits)).content == "Every 3 months. [1]"
+    assert model.invoke(ask("something else", hits)).content == "The manual does not say."
+
+
+def test_transformers_batches_and_streams_say_what_single_calls_say(tiny_model, hits):
+    model = load_chat_model(f"hf:{tiny_model}", max_new_tokens=12, bits="fp32")
+    prompts = [ask(question, hits[:n]) for n, question in ((1, "how often"), (3, "why is the light amber"), (2, "power?"))]
+    single = [model.invoke(prompt).content for prompt in prompts]
+    assert [message.content for message in model.batch(prompts)] == single
+    assert "".join(chunk.content for chunk in model.stream(prompts[1])) == single[1]
+    assert len(set(single)) > 1
+
+
+def test_closing_a_stream_stops_the_generation(tiny_model, hits):
+    model = load_chat_model(f"hf:{tiny_model}", max_new_tokens=2000, bits="fp32")
+    stream = model.stream(ask("how often", hits))
+    next(stream)
+    stream.close()
+    assert model.lock.acquire(timeout=30), "the model is free again"
+
+
+def test_an_openai_compatible_server_is_asked_with_our_prompt(hits):
+    seen = {}
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self):
+            seen.update(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            message = {"role": "assistant", "content": "Every 3 months. [1]"}
+            body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
+            body["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
+            raw = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    model = load_chat_model(f"openai:http://127.0.0.1:{server.server_port}/v1#m")
+    assert model.invoke(ask("how often", hits)).content == "Every 3 months. [1]"
+    server.shutdown()
+    assert seen["model"] == "m"
+    assert [m["role"] for m in seen["messages"]] == ["system", "user"]
+    assert "[2] Kettle K1 > Safety > Power" in seen["messages"][1]["content"]
