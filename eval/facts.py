@@ -39,7 +39,7 @@ _TRAILING_ZEROS = re.compile(r"(?<![\d.])(\d+)(?:\.0+|(\.\d*[1-9])0+)(?![\d.]*\d
 _DEGREES = re.compile(r"(?<=\d)\s*(?:°|degrees?\b|deg\b)\s*(?=[cf]\b|celsius|fahrenheit)")
 _UNIT_AFTER_NUMBER = re.compile(r"(\d)\s*-?\s*(°[cf]|%|[a-z]+)(?![\w])")
 _NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})\b")
-_DASHES = str.maketrans({dash: "-" for dash in "‐‑‒–—−"} | {quote: "'" for quote in "‘’´`"} | {quote: '"' for quote in "“”„"})
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("‘’´`", "'") | dict.fromkeys("“”„", '"'))
 
 
 def normalise(text: str) -> str:

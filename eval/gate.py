@@ -19,6 +19,7 @@ from eval.stats import Comparison, holm, not_worse, shown_worse
 Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE", "INVALID"]
 EXIT_CODES: dict[Verdict, int] = {"PROMOTE": 0, "REJECT": 1, "INCONCLUSIVE": 2, "INVALID": 3}
 Status = Literal["pass", "fail", "unclear", "invalid"]
+_POLICY_FILE = "policy.json"
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,32 @@ class Gate:
 
 def lock_policy(policy: Policy, folder: Path) -> None:
     """Write the policy into the run's folder; UserError when another one was locked there before."""
-    path = folder / "policy.json"
-    text = json.dumps(dataclasses.asdict(policy) | {"sha256": policy.sha256}, indent=1)
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("sha256") != policy.sha256:
-        raise UserError(f"{path} was locked with another policy before the answers were made; give a new folder for a new policy")
+    path = folder / _POLICY_FILE
+    if path.exists():
+        locked_policy(folder, policy)
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(json.dumps(dataclasses.asdict(policy) | {"sha256": policy.sha256}, indent=1), encoding="utf-8")
+
+
+def locked_policy(folder: Path, expected: Policy | None = None) -> Policy:
+    """The policy locked in the run's folder; UserError when it is missing, was edited, or is not the expected one."""
+    path = folder / _POLICY_FILE
+    try:
+        fields = dict(json.loads(path.read_text(encoding="utf-8")))
+        sha256 = fields.pop("sha256", "")
+        policy = Policy(**fields)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: {folder} is not the folder of an evaluation run") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {folder} and run again") from error
+    if policy.sha256 != sha256:
+        raise UserError(f"{path} was edited after it was locked; restore it, or delete {folder} and run again")
+    if expected is not None and expected.sha256 != sha256:
+        raise UserError(
+            f"{path} was locked before the answers were made and is another policy; give a new folder for a new policy"
+        )
+    return policy
 
 
 def decide(

@@ -75,7 +75,7 @@ def cluster_totals(values: ArrayLike, clusters: Sequence[Hashable] | None = None
         raise ValueError(f"{len(data)} values but {len(clusters)} cluster labels")
     place: dict[Hashable, int] = {}
     label = np.array([place.setdefault(cluster, len(place)) for cluster in clusters], dtype=int)
-    return np.bincount(label, weights=data), np.bincount(label).astype(float)
+    return np.bincount(label, weights=data).astype(float), np.bincount(label).astype(float)
 
 
 def bootstrap_mean(

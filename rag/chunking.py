@@ -63,7 +63,7 @@ def chunk_manual(manual: ParsedManual, count_tokens: CountTokens, settings: Chun
 
 
 def make_header(title: str, path: Sequence[str], count_tokens: CountTokens, max_tokens: int) -> str:
-    """ "title > H1 > H2", without headings that only repeat the end of the one before; shortened from the middle until it fits."""
+    """ "title > H1 > H2", without headings that repeat the end of the one before; shortened from the middle until it fits."""
     parts: list[str] = []
     for part in (title, *path):
         if part and not (parts and parts[-1].casefold().endswith(part.casefold())):
@@ -89,7 +89,7 @@ def _units(section: Section, budget: int, count_tokens: CountTokens) -> list[_Un
 
 
 def _groups(blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    """Runs of blocks that should stay whole: an introduction that ends in a colon with its list, a procedure with its warnings."""
+    """Runs of blocks to keep whole: a list with its introduction, a procedure with its warnings, a label with its text."""
     group: list[Block] = []
     for n, block in enumerate(blocks):
         following = blocks[n + 1] if n + 1 < len(blocks) else None
@@ -109,7 +109,15 @@ def _belongs(group: Sequence[Block], following: Block) -> bool:
         return in_procedure
     if last.kind == "warning":
         return in_procedure and following.kind == "list_item"
-    return last.text.endswith(":") and following.kind in ("list_item", "table", "code") and last.kind == "paragraph"
+    if last.kind != "paragraph":
+        return False
+    introduces = last.text.endswith(":") and following.kind in ("list_item", "table", "code")
+    return introduces or (_is_label(last) and not _is_label(following))
+
+
+def _is_label(block: Block) -> bool:
+    """Whether the block only names what follows: "E01 - Overvoltage"."""
+    return block.kind == "paragraph" and len(block.text.split()) <= 10 and block.text[-1] not in ".!?;,"
 
 
 def _split_group(sized: Sequence[_Unit], budget: int, count_tokens: CountTokens) -> list[_Unit]:

@@ -8,7 +8,13 @@ from emendo.records import UserError
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"))
 _MARKS_16 = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-_BINARY = ((b"%PDF", ".pdf"), (b"PK\x03\x04", ".docx or .zip"), (b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"\xd0\xcf\x11\xe0", ".doc"))
+_BINARY = (
+    (b"%PDF", ".pdf"),
+    (b"PK\x03\x04", ".docx or .zip"),
+    (b"\xd0\xcf\x11\xe0", ".doc"),
+    (b"\x89PNG", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+)
 
 
 def decode(data: bytes, source: str) -> str:

@@ -177,7 +177,7 @@ def _read_line(child: subprocess.Popen[str], seconds: float) -> tuple[str, bool]
 def _death_message(file: ManualFile, timed_out: bool, code: int, limits: ParseLimits) -> str:
     if timed_out:
         return f"{file.source}: not parsed within {limits.seconds:g} s. Split the file, or allow more time."
-    return f"{file.source}: the parser stopped (exit {code}), maybe out of its {limits.memory_mb} MB. Save the file anew or split it."
+    return f"{file.source}: the parser crashed (exit {code}, {limits.memory_mb} MB allowed). Save the file anew, or split it."
 
 
 def _serve_requests() -> None:
@@ -199,7 +199,7 @@ def _answer(file: ManualFile, product: str) -> str:
     except MemoryError:
         found = {"error": f"{file.source}: needs more memory than a parser may take. Split it into parts."}
     except Exception as error:  # noqa: BLE001 - a damaged file may raise anything inside a parsing library
-        found = {"error": f"{file.source}: cannot be parsed ({type(error).__name__}: {error}). Save it anew with its own program."}
+        found = {"error": f"{file.source}: cannot be parsed ({type(error).__name__}: {error}). Save it anew."}
     return json.dumps(found).replace("\n", " ")
 
 

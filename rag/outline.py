@@ -30,9 +30,9 @@ class Reading:
 
     blocks: tuple[Block, ...]
     title: str = ""  # "" when the file names none
-    product: str = ""  # "" when the file does not name it apart from its title
     pages: int = 0  # 0 where the format has no pages
     warnings: tuple[str, ...] = ()
+    product: str = ""  # "" when the file does not name it apart from its title
 
 
 def tidy(text: str) -> str:
@@ -47,7 +47,7 @@ def tidy(text: str) -> str:
 def text_block(text: str, page: int | None = None) -> Block:
     """A paragraph, step, list item or warning, told apart by how its text begins.
 
-    "Warning! Hot." and "CAUTION Hot." become "WARNING: Hot." and "CAUTION: Hot."; "2) Press" becomes "2. Press"; bullets are dropped.
+    "Warning! Hot." becomes "WARNING: Hot.", "CAUTION Hot." "CAUTION: Hot.", "2) Press" "2. Press", and every bullet "- ".
     """
     text = tidy(text)
     step = _STEP.match(text)

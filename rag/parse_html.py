@@ -18,10 +18,13 @@ _DROP = (
     ".navigation, .navbar, .footer, .sidebar, .toc, #toc, .related, .skip-link, .cookie-banner, .edit-on-github, .linenos"
 )
 _HEADING = re.compile(r"h([1-6])$")
-_BLOCK_TAGS = {"address", "article", "blockquote", "body", "center", "details", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure"}
-_BLOCK_TAGS |= {"h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "li", "main", "ol", "p", "pre", "section", "summary", "table", "ul"}
-_ADMONITION = re.compile(r"^(?:admonition|alert|callout|note|tip|hint|warning|caution|danger|important|attention|notice|info)(?:$|-|_)", re.I)
-_SIGNAL = re.compile(r"warning|caution|danger|important|attention|notice|note|tip|hint", re.I)
+_BLOCK_TAGS = set(
+    "address article blockquote body center dd details div dl dt fieldset figcaption figure h1 h2 h3 h4 h5 h6 header hr html li "
+    "main ol p pre section summary table ul".split()
+)
+_WORDS = "warning|caution|danger|important|attention|notice|note|tip|hint"
+_SIGNAL = re.compile(_WORDS, re.IGNORECASE)
+_ADMONITION = re.compile(rf"^(?:admonition|alert|callout|info|{_WORDS})(?:$|-|_)", re.IGNORECASE)
 # " — ", " | ", " · " between a page's name and its site's name in <title>.
 _TITLE_PARTS = re.compile(r"\s+[—–|·»-]\s+")
 
@@ -35,7 +38,7 @@ def read(data: bytes, source: str) -> Reading:
 
 def read_html(soup: BeautifulSoup) -> Reading:
     """The reading of a parsed page. Its title is "site: page" where <title> names both."""
-    named = tidy(soup.title.get_text()) if soup.title else ""
+    named = re.sub(r"<no title>\s*[—–|-]?\s*", "", tidy(soup.title.get_text())) if soup.title else ""
     main = _find_main(soup)
     for unwanted in main.select(_DROP):
         if not unwanted.decomposed and unwanted is not main:

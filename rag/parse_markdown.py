@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from emendo.records import Block
+from emendo.records import Block, BlockKind
 from rag.decoding import decode
 from rag.outline import Reading, as_warning, is_signal_word, starts_anew, table_text, text_block, tidy
 
@@ -145,7 +145,7 @@ class _Walker:
 
     def _line(self, line: str) -> None:
         if self.marker:
-            kind = "list_item" if self.marker == "- " else "step"
+            kind: BlockKind = "list_item" if self.marker == "- " else "step"
             self._add(as_warning(Block(kind, line)) if self.quotes else Block(kind, self.marker + line))
             self.marker = ""
         elif self.quotes:

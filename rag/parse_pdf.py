@@ -1,4 +1,4 @@
-"""PDF -> blocks with pages and boxes: furniture dropped, headings found, lines joined to paragraphs, ruled tables kept as tables."""
+"""PDF -> blocks with pages and boxes: furniture dropped, headings found, lines joined to paragraphs, ruled tables kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -51,8 +52,10 @@ def _drop_furniture(pages: Sequence[Page]) -> list[Page]:
     least = max(3, min(6, len(pages) * 0.15))
     kept = []
     for page in pages:
-        repeated = {line for line in _in_margins(page) if any(seen[key] >= least for key in _furniture_keys(line))}
-        drop = repeated | {line for line in _in_margins(page) if _PAGE_NUMBER.match(line.text)} | set(_contents_lines(page, len(pages)))
+        drop = set(_contents_lines(page, len(pages)))
+        for line in _in_margins(page):
+            if _PAGE_NUMBER.match(line.text) or any(seen[key] >= least for key in _furniture_keys(line)):
+                drop.add(line)
         kept.append(replace(page, lines=tuple(line for line in page.lines if line not in drop)))
     return kept
 
@@ -61,7 +64,7 @@ def _contents_lines(page: Page, pages: int) -> list[Line]:
     """The lines of a table of contents without leader dots: most of the page ends in page numbers that never fall."""
     ends = [(line, re.search(r"\s(\d{1,4})$", line.text)) for line in page.lines]
     entries = [(line, int(match[1])) for line, match in ends if match and int(match[1]) <= pages]
-    rising = sum(a[1] <= b[1] for a, b in zip(entries, entries[1:], strict=False))
+    rising = sum(a[1] <= b[1] for a, b in pairwise(entries))
     if len(entries) < 6 or len(entries) < 0.6 * len(page.lines) or rising < 0.9 * (len(entries) - 1):
         return []
     return [line for line, _ in entries] + [line for line in page.lines if is_contents_title(line.text)]
@@ -138,7 +141,7 @@ def _right_margin(page: Page) -> float:
 
 def _usual_gap(page: Page) -> float:
     """Distance from one line's foot to the next one's, in font sizes, inside paragraphs."""
-    gaps = [(b.box.y1 - a.box.y1) / b.size for a, b in zip(page.lines, page.lines[1:], strict=False) if b.size]
+    gaps = [(b.box.y1 - a.box.y1) / b.size for a, b in pairwise(page.lines) if b.size]
     close = [gap for gap in gaps if 0.9 < gap < 1.8]
     return median(close) if len(close) > 4 else 1.3
 

@@ -29,6 +29,8 @@ _TARGET = re.compile(r"^(.*?)\s*<[^>]+>$", re.DOTALL)
 _DIRECTIVE = re.compile(r"^(?P<indent> *)\.\. (?P<name>[\w:+-]+):: *(?P<argument>.*)$", re.MULTILINE)
 _NO_TEXT = {"toctree", "index", "highlight", "meta", "tabularcolumns", "only", "seealso", "contents", "image", "figure"}
 
+_SINCE = {"versionadded": "Added in version", "versionchanged": "Changed in version", "deprecated": "Deprecated since version"}
+
 
 def read(data: bytes, source: str) -> Reading:
     """The reading of a reStructuredText file."""
@@ -57,8 +59,7 @@ def _known_directive(match: re.Match[str]) -> str:
         return match[0]
     if name in _NO_TEXT:
         return f"{indent}.. comment"
-    if name in ("versionadded", "versionchanged", "deprecated"):
-        words = {"versionadded": "Added in version", "versionchanged": "Changed in version", "deprecated": "Deprecated since version"}
-        return f"{indent}{words[name]} {argument}."
+    if name in _SINCE:
+        return f"{indent}{_SINCE[name]} {argument}."
     # As for `.. option:: --verbose`: its argument is a term, its body the definition.
     return f"{indent}``{argument.strip('`')}``" if argument else f"{indent}.. container::"

@@ -19,7 +19,7 @@ _UNDERLINE = re.compile(r"^([=\-~^*#+])\1{2,}$")
 def read(data: bytes, source: str) -> Reading:
     """The reading of a text file. Pages carry the number printed on them where every page has one, else their order."""
     pages = split_pages(decode(data, source))
-    lines = drop_furniture([[line for line in text.split("\n")] for _, text in pages])
+    lines = drop_furniture([text.split("\n") for _, text in pages])
     blocks: list[Block] = []
     for (number, _), page_lines in zip(pages, lines, strict=True):
         page = number if len(pages) > 1 else None

@@ -75,9 +75,8 @@ def _infer(pages: Sequence[Page]) -> dict[Line, int]:
     for page in pages:
         for n, line in enumerate(page.lines):
             above, below = (page.lines[n - 1] if n else None), (page.lines[n + 1] if n + 1 < len(page.lines) else None)
-            if not _could_be_heading(line):
-                continue
-            if line.size >= body * _LARGER or (line in loud and line.size >= body * 0.9 and _stands_alone(line, above, below, loud)):
+            larger, as_large = line.size >= body * _LARGER, line.size >= body * 0.9
+            if _could_be_heading(line) and (larger or (as_large and line in loud and _stands_alone(line, above, below, loud))):
                 found.append(line)
     return _levels(found, loud)
 

@@ -172,6 +172,6 @@ def _count_rules(page: pdfium.PdfPage) -> int:
     for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_PATH], max_depth=4):
         left, bottom, right, top = item.get_bounds()
         thin = min(right - left, top - bottom) < 3 and max(right - left, top - bottom) > 20
-        cell = 15 < right - left and 8 < top - bottom < 200
+        cell = right - left > 15 and 8 < top - bottom < 200
         rules += thin or cell
     return rules

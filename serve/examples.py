@@ -11,7 +11,9 @@ _ACTIONS = (
     "remove repair replace reset restart restore run save secure select set start stop store switch sync test troubleshoot turn "
     "uninstall update upgrade use verify"
 ).split()
-_DULL = re.compile(r"^(table of )?contents|^(index|introduction|overview|notes?)$|^about|copyright|licen[cs]e|^appendix", re.I)
+_DULL = re.compile(
+    r"^(table of )?contents|^(index|introduction|overview|notes?)$|^about|copyright|licen[cs]e|^appendix| and \w+ing\b", re.I
+)
 _NUMBERING = re.compile(r"^(?:chapter|section|part)?\s*[\dA-Z]{0,2}(?:\.\d+)*[.:)]?\s+(?=[A-Z])", re.I)
 
 

@@ -45,7 +45,11 @@ class ServeContext:
     demonstration: bool = False  # the bundled model: too small to be trusted, and the page says so
     load_model: Callable[[str], BaseChatModel] | None = None
     settings: ServeSettings = field(default_factory=ServeSettings)
-    _reloading: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _reloading: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _promoted: str = field(default="", init=False)  # the adapter promoted when the model was loaded
+
+    def __post_init__(self) -> None:
+        self._promoted = self.store.promoted()
 
     @property
     def index(self) -> Index | None:
@@ -65,12 +69,14 @@ class ServeContext:
             self.reload()
 
     def reload(self) -> None:
-        """Open the newest index and the promoted adapter; answers under way finish on what they began with."""
+        """Open the newest index, and the promoted adapter if the promotion changed; answers under way finish as they began."""
         with self._reloading:
-            old, adapter_id = self.answerer, self.store.promoted()
-            changed = self.load_model is not None and adapter_id != old.adapter_id
-            model = self.load_model(adapter_id) if self.load_model and changed else old.model
+            old, promoted = self.answerer, self.store.promoted()
+            model = old.model
+            if self.load_model is not None and promoted != self._promoted:
+                model = self.load_model(promoted)
             self.answerer = Answerer(self._open_retriever(old.retriever), model, old.settings)
+            self._promoted = promoted
 
     def source_file(self, doc_id: str) -> Path | None:
         """The file a document was read from, or None where it is gone or inside an archive."""

@@ -25,8 +25,9 @@ def make_theme() -> Any:
         secondary_hue=gr.themes.Color(*INK),
         neutral_hue=gr.themes.Color(*PAPER),
         radius_size=gr.themes.sizes.radius_md,
-        font=(local("IBM Plex Sans", weights=(400, 600)), "ui-sans-serif", "system-ui", "sans-serif"),
-        font_mono=(local("IBM Plex Mono", weights=(400, 600)), "ui-monospace", "monospace"),
+        # The semi-bold files Gradio ships lack most letters.
+        font=(local("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"),
+        font_mono=(local("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"),
     )
     return theme.set(
         body_background_fill="*neutral_50",

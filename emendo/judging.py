@@ -1,0 +1,94 @@
+"""The before/after comparison of one adapter on one question file, as `emendo eval run` and the demo do it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emendo.hf_model import HFChatModel
+from emendo.records import AdapterCard, Correction, Question, content_id
+from eval.compare import evaluate, generate
+from eval.evaluation import TrainingText
+from eval.gate import Policy
+from eval.questions import questions_sha256
+from eval.report import Report
+from eval.run import Arm
+from rag.answer import Answerer
+from rag.assemble import Opener
+from rag.retrieve import Retriever
+
+BATCH = 48  # questions handed to the model at once; it sorts them by length and pads smaller batches
+
+
+@dataclass
+class Trial:
+    """Base and tuned model, each with and without retrieval, on the same questions. Models are loaded when first needed."""
+
+    opened: Opener
+    model: str  # hf: spec without adapter
+    bits: str
+    questions: Sequence[Question]
+    retriever: Retriever
+    progress: Callable[[str, int, int], None] | None = None
+    _loaded: HFChatModel | None = None
+
+    def base_arms(self) -> list[Arm]:
+        return [Arm("base", rag, self._answerer("", rag)) for rag in (True, False)]
+
+    def tuned_arms(self, folder: Path) -> list[Arm]:
+        return [Arm("tuned", rag, self._answerer(str(folder), rag), folder.name) for rag in (True, False)]
+
+    def run_folder(self, name: str) -> Path:
+        """One folder for each base, question file and index, so that base answers are not asked for twice."""
+        identity = content_id(self.model, self.bits, questions_sha256(self.questions), self.retriever.index.index_id, length=8)
+        return self.opened.workspace.runs / f"{identity}-{name}"
+
+    def ask_base(self, out: Path) -> None:
+        generate(self.questions, self.base_arms(), out, self.progress, BATCH)
+
+    def judge(self, adapter: Path, card: AdapterCard, corrections: Sequence[Correction], out: Path, policy: Policy) -> Report:
+        """All four arms (answered ones are not asked again), the leak check, the gate and the report."""
+        learned = set(card.correction_ids)
+        texts = [TrainingText(c.question, c.corrected, c.cluster) for c in corrections if c.correction_id in learned]
+        return evaluate(
+            self.questions,
+            [*self.base_arms(), *self.tuned_arms(adapter)],
+            out,
+            training=card,
+            policy=policy,
+            training_texts=texts,
+            encode=self.retriever.embedder.encode,
+            progress=self.progress,
+            batch_size=BATCH,
+            attempts=count_attempts(self.opened.workspace.runs, self.questions, card.adapter_id),
+            command=f"emendo eval run --model {self.model} --adapter {card.adapter_id}",
+        )
+
+    def _answerer(self, adapter: str, rag: bool) -> Callable[[], Answerer]:
+        def make() -> Answerer:
+            if self._loaded is None:
+                self._loaded = self.opened.chat_model(self.model, "", self.bits)  # type: ignore[assignment]
+            assert self._loaded is not None
+            self._loaded.set_adapter(adapter or None)
+            return self.opened.answerer(self.retriever if rag else None, self._loaded)
+
+        return make
+
+
+def count_attempts(runs: Path, questions: Sequence[Question], adapter_id: str) -> int:
+    """How many different adapters, this one included, were judged on these questions: each is another chance to win by luck."""
+    asked = questions_sha256(questions)
+    found = {adapter_id}
+    for file in runs.glob("*/report.json"):
+        manifest = json.loads(file.read_text(encoding="utf-8")).get("manifest", {})
+        if manifest.get("questions_sha256") == asked and manifest.get("adapter_id"):
+            found.add(manifest["adapter_id"])
+    return len(found)
+
+
+def summary(report: Report) -> dict[str, Any]:
+    return dataclasses.asdict(report)
