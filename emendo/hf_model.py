@@ -27,7 +27,7 @@ class HFChatModel(BaseChatModel):
     model_id: str
     adapter_id: str = ""
     max_new_tokens: int = 160
-    batch_size: int = 16
+    batch_size: int = 48  # rows decoded together
     lock: Any = None  # one generation at a time: adapters are switched on the shared weights
 
     @classmethod

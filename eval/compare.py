@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from emendo.records import AdapterCard, Question, UserError
@@ -29,6 +29,7 @@ def evaluate(
     progress: Progress | None = None,
     batch_size: int = 16,
     seed: int = 0,
+    losses: Sequence[Mapping[str, float]] = (),
     attempts: int = 1,
     command: str = "",
 ) -> Report:
@@ -43,7 +44,17 @@ def evaluate(
     if len(sides) != 2:
         raise UserError(f"a comparison needs two sides, got {', '.join(sides) or 'none'}")
     return judge(
-        questions, out_dir, sides[0], sides[1], training, policy, training_texts, encode, attempts=attempts, command=command
+        questions,
+        out_dir,
+        sides[0],
+        sides[1],
+        training,
+        policy,
+        training_texts,
+        encode,
+        losses=losses,
+        attempts=attempts,
+        command=command,
     )
 
 
@@ -70,6 +81,7 @@ def judge(
     training_texts: Training | None = None,
     encode: Encode | None = None,
     report_dir: Path | None = None,
+    losses: Sequence[Mapping[str, float]] = (),
     attempts: int = 1,
     command: str = "",
 ) -> Report:
@@ -104,6 +116,7 @@ def judge(
         primary=primary,
         attempts=attempts,
         training=training,
+        losses=losses,
         command=command,
     )
     return write_report(evaluation, report_dir or out_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ class Evaluation:
     primary: Comparison | None
     attempts: int
     training: AdapterCard | None
+    losses: Sequence[Mapping[str, float]]  # the trainer's log: step with loss or eval_loss
     command: str
 
     def arm(self, side: str, rag: bool = True) -> ArmResult | None:

@@ -28,15 +28,15 @@ def build_app(context: ServeContext) -> Any:
                 chat = ChatPage(context)
             with gr.Tab("Documents"):
                 documents = DocumentsPage(context)
-            with gr.Tab("Corrections"):
+            with gr.Tab("Corrections") as corrections_tab:
                 corrections = CorrectionsPage(context)
-            with gr.Tab("Status"):
+            with gr.Tab("Status") as status_tab:
                 status = StatusPage(context)
-        for page in (chat, documents, corrections, status):
-            page.wire(app)
+        chat.wire(app)
+        documents.wire(app)
+        corrections.wire(corrections_tab)
+        status.wire(status_tab)
         documents.changed.change(chat.greet, None, chat.greeted, show_progress="hidden")
-        documents.changed.change(status.facts_html, None, status.facts, show_progress="hidden")
-        chat.editor.made.change(corrections.show, corrections.status, corrections.outputs, show_progress="hidden")
     return app
 
 

@@ -12,7 +12,7 @@ _ACTIONS = (
     "uninstall update upgrade use verify"
 ).split()
 _DULL = re.compile(
-    r"^(table of )?contents|^(index|introduction|overview|notes?)$|^about|copyright|licen[cs]e|^appendix| and \w+ing\b", re.I
+    r"^(table of )?contents|^(index|introduction|overview|notes?)$|^about|copyright|licen[cs]e|^appendix| (and|or) \w+ing\b", re.I
 )
 _NUMBERING = re.compile(r"^(?:chapter|section|part)?\s*[\dA-Z]{0,2}(?:\.\d+)*[.:)]?\s+(?=[A-Z])", re.I)
 

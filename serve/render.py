@@ -32,6 +32,12 @@ def place(title: str, section: Sequence[str], pages: Sequence[int]) -> str:
     return f"{path}, {page_label(pages)}" if pages else path
 
 
+def short_section(chunk: Chunk) -> str:
+    """The two innermost headings."""
+    path = [heading for heading in chunk.section if heading != chunk.title]
+    return " › ".join(["…", *path[-2:]] if len(path) > 2 else path)
+
+
 def page_label(pages: Sequence[int]) -> str:
     if not pages:
         return ""
@@ -106,7 +112,7 @@ def source_card(answer: Answer, n: int) -> str:
         if chunk.boxes and chunk.source.lower().endswith(".pdf")
         else f'<span class="muted">{page_label(chunk.pages)}</span>'
     )
-    section = " › ".join(heading for heading in chunk.section if heading != chunk.title)
+    section = short_section(chunk)
     return (
         f'<article class="source" id="source-{n}"><header><span class="number">{n}</span>'
         f"<span><b>{escape(chunk.title)}</b>{f'<br><span>{escape(section)}</span>' if section else ''}</span></header>"

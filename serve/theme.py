@@ -62,6 +62,7 @@ def make_theme() -> Any:
         button_secondary_border_color_dark="#434844",
         input_background_fill="#ffffff",
         input_background_fill_dark="*neutral_900",
+        input_border_width="1px",
         input_border_color="*neutral_300",
         input_border_color_dark="#434844",
         checkbox_label_background_fill="transparent",

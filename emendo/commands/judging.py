@@ -22,6 +22,8 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     ztest.add_argument("values", type=float, nargs="+", help="one figure per trial, e.g. successes of 50")
     ztest.add_argument("--mean", type=float, required=True, help="the historic mean")
     ztest.add_argument("--sd", type=float, required=True, help="the historic standard deviation of one trial")
+    ztest.add_argument("--baseline-trials", type=int, help="how many trials the historic mean rests on, where known")
+    ztest.add_argument("--of", type=int, dest="trials_size", help="attempts per trial, where the values count successes")
     ztest.add_argument("--alternative", choices=("greater", "less", "two-sided"), default="greater")
 
 
@@ -60,6 +62,13 @@ def show_report(report) -> None:  # type: ignore[no-untyped-def]
 def run_ztest(args: argparse.Namespace) -> int:
     from eval.trials import ztest_report
 
-    result = ztest_report(args.values, args.mean, args.sd, args.alternative)
-    say_json(result.figures) if args.json else say(result.text)
+    text, figures = ztest_report(
+        args.values,
+        args.mean,
+        args.sd,
+        args.alternative,
+        baseline_trials=args.baseline_trials,
+        trials_size=args.trials_size,
+    )
+    say_json(figures) if args.json else say(text)
     return 0

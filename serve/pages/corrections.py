@@ -35,10 +35,10 @@ class CorrectionsPage:
     def outputs(self) -> list[Any]:
         return [self.list, self.detail, self.verdict, self.reject, self.approve]
 
-    def wire(self, app: gr.Blocks) -> None:
+    def wire(self, tab: gr.Tab) -> None:
         outputs = self.outputs
         quiet: dict[str, Any] = {"show_progress": "hidden"}
-        for trigger in (app.load, self.status.input):
+        for trigger in (tab.select, self.status.input):
             trigger(self.show, self.status, outputs, **quiet)
         self.list.input(self.choose, [self.list, self.status], outputs, **quiet)
         self.approve.click(self.approve_one, [self.list, self.status], outputs, **quiet)

@@ -23,8 +23,8 @@ class StatusPage:
             self.facts = gr.HTML(self.facts_html(), elem_id="status-facts")
             self.reload = gr.Button("Load the newest index and the promoted model", size="sm", elem_id="reload")
 
-    def wire(self, app: gr.Blocks) -> None:
-        app.load(self.facts_html, None, self.facts, show_progress="hidden")
+    def wire(self, tab: gr.Tab) -> None:
+        tab.select(self.facts_html, None, self.facts, show_progress="hidden")
         self.reload.click(self.reload_now, None, self.facts)
 
     def reload_now(self) -> str:

@@ -1,0 +1,109 @@
+"""From question to cited answer: refusal, streaming, batches, follow-ups, and what is kept for tracing and training."""
+
+from __future__ import annotations
+
+import pytest
+
+from emendo.records import Answer
+from emendo.scripted_model import ScriptedChatModel
+from rag.answer import Answerer, AnswerSettings, Ask
+from rag.condense import condense, needs_history
+from rag.embedder import load_embedder
+from rag.index import open_index
+from rag.ingest import ingest
+from rag.prompt import PROMPT_VERSION, REFUSAL
+from rag.retrieve import Retriever
+
+MANUAL = """# Kettle K1
+
+## Descaling
+
+Descale the kettle every 3 months. Use citric acid only.
+
+## Lights
+
+The light turns amber at 95 °C. It blinks red when the kettle has boiled dry.
+
+## Power
+
+The base draws 2,200 W. Use an earthed socket.
+"""
+
+
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory) -> Retriever:
+    folder = tmp_path_factory.mktemp("index")
+    (folder / "kettle.md").write_text(MANUAL, encoding="utf-8")
+    embedder = load_embedder("hash")
+    ingest(folder / "index", folder / "kettle.md", embedder)
+    return Retriever(open_index(folder / "index", embedder), embedder)
+
+
+def test_the_answer_can_be_traced(retriever):
+    question = "how often do I descale the kettle"
+    model = ScriptedChatModel(script={question: "Descale the kettle every 3 months. [1] And buy a new one. [9]"})
+    answer = Answerer(retriever, model).answer(question)
+    assert answer.text == "Descale the kettle every 3 months. [1] And buy a new one."
+    [citation] = answer.citations
+    assert (citation.section, citation.supported) == (("Descaling",), True)
+    assert answer.hits[0].chunk.chunk_id == citation.chunk_id
+    assert (answer.prompt_version, answer.index_id) == (PROMPT_VERSION, retriever.index.index_id)
+    assert not answer.abstained
+
+
+def test_a_refusal_is_a_refusal_whatever_the_model_adds(retriever):
+    answer = Answerer(retriever, ScriptedChatModel(otherwise="The manual does not say. Perhaps try the internet? [1]")).answer(
+        "moon?"
+    )
+    assert answer.abstained
+    assert answer.text == REFUSAL
+    assert answer.citations == ()
+
+
+def test_below_the_threshold_the_model_is_not_asked(retriever):
+    model = ScriptedChatModel(otherwise="It is made of cheese. [1]")
+    sure, unsure = AnswerSettings(refuse_below=0.0), AnswerSettings(refuse_below=1.1)
+    assert not Answerer(retriever, model, sure).answer("what is the moon made of").abstained
+    assert Answerer(retriever, model, unsure).answer("what is the moon made of").abstained
+
+
+def test_streamed_pieces_add_up_to_the_answer(retriever):
+    model = ScriptedChatModel(otherwise="The light turns amber at 95 °C. [1]")
+    *pieces, answer = Answerer(retriever, model).stream("when is the light amber")
+    assert "".join(pieces) == answer.text
+    assert isinstance(answer, Answer)
+    assert len(pieces) > 3
+
+
+def test_a_batch_keeps_the_order_and_mixes_refusals(retriever):
+    model = ScriptedChatModel(script={"light?": "Amber. [1]", "power?": "2,200 W. [1]"})
+    answers = Answerer(retriever, model).answer_many([Ask("light?"), Ask("cheese?"), Ask("power?")])
+    assert [answer.question for answer in answers] == ["light?", "cheese?", "power?"]
+    assert [answer.abstained for answer in answers] == [False, True, False]
+
+
+def test_without_a_retriever_the_model_is_alone():
+    answer = Answerer(None, ScriptedChatModel(otherwise="I guess 3 months. [1]")).answer("how often")
+    assert (answer.hits, answer.citations, answer.text) == ((), (), "I guess 3 months.")
+
+
+def test_a_follow_up_searches_with_the_question_before(retriever):
+    first = Answerer(retriever, ScriptedChatModel(otherwise="Every 3 months. [1]")).answer("how often do I descale the kettle")
+    assert needs_history("and with what?")
+    assert not needs_history("how much power does the base of the kettle draw")
+    assert condense("and with what?", [first]) == "how often do I descale the kettle and with what?"
+    follow = Answerer(retriever, ScriptedChatModel()).answer("and with what?", [first])
+    assert follow.hits[0].chunk.section == ("Descaling",)
+
+
+def test_passages_that_do_not_fit_the_window_are_left_out(retriever):
+    class Narrow(ScriptedChatModel):
+        context_tokens: int = 240
+
+        def count_prompt_tokens(self, messages) -> int:
+            return len(" ".join(m["content"] for m in messages).split())
+
+    wide = Answerer(retriever, ScriptedChatModel(), AnswerSettings(max_new_tokens=160)).answer("amber light")
+    narrow = Answerer(retriever, Narrow(), AnswerSettings(max_new_tokens=160)).answer("amber light")
+    assert len(wide.hits) > len(narrow.hits) >= 1
+    assert narrow.hits == wide.hits[: len(narrow.hits)]

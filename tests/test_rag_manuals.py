@@ -1,0 +1,496 @@
+"""Parsing: what comes out of each kind of file, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import docx
+import pytest
+from docx.oxml import OxmlElement
+from docx.oxml.ns import qn
+from reportlab.lib import colors
+from reportlab.lib.pagesizes import letter
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import Paragraph, Table, TableStyle
+
+from emendo.records import Block, UserError
+from rag.manual_files import ManualFile
+from rag.manuals import ParsedManual, ParseLimits, find_manuals, parse, parse_batch, parse_isolated
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"real manuals are not at {SHARED}")
+
+
+def parse_text(tmp_path: Path, name: str, text: str | bytes) -> ParsedManual:
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return parse(find_manuals(path)[0])
+
+
+def outline(manual: ParsedManual) -> list[tuple[str, ...]]:
+    return [section.path for section in manual.sections]
+
+
+def blocks(manual: ParsedManual) -> list[Block]:
+    return [block for section in manual.sections for block in section.blocks]
+
+
+def texts(manual: ParsedManual, kind: str = "") -> list[str]:
+    return [block.text for block in blocks(manual) if not kind or block.kind == kind]
+
+
+MARKDOWN = """---
+title: Lumo 3 desk lamp
+---
+# Lumo 3
+
+Keep this guide.
+
+## Set-up
+
+1. Screw the arm to the base.
+2. Plug in the cable:
+   the red side faces up.
+
+> **WARNING** The bulb gets hot.
+
+> [!NOTE]
+> The lamp remembers its last level.
+
+| Code | Meaning |
+|------|---------|
+| E1   | Too hot |
+| E2   | No bulb |
+
+### Care
+
+Wipe with a **dry** [cloth](http://example.org).
+- No water
+"""
+
+
+def test_markdown_gives_headings_steps_tables_and_warnings(tmp_path: Path) -> None:
+    manual = parse_text(tmp_path, "lamp.md", MARKDOWN)
+    assert manual.document.title == "Lumo 3 desk lamp"
+    assert outline(manual) == [("Lumo 3",), ("Lumo 3", "Set-up"), ("Lumo 3", "Set-up", "Care")]
+    assert texts(manual, "step") == ["1. Screw the arm to the base.", "2. Plug in the cable: the red side faces up."]
+    assert texts(manual, "warning") == ["WARNING: The bulb gets hot."]
+    assert "NOTE: The lamp remembers its last level." in texts(manual, "paragraph")
+    assert texts(manual, "table") == ["Code | Meaning\nE1 | Too hot\nE2 | No bulb"]
+    assert texts(manual)[-2:] == ["Wipe with a dry cloth.", "- No water"]
+
+
+def test_mkdocs_admonitions_become_warnings(tmp_path: Path) -> None:
+    manual = parse_text(tmp_path, "a.md", '# A\n\n!!! warning "Fuse"\n    Cut the power first.\n\nThen go on.\n')
+    assert texts(manual) == ["WARNING: Fuse: Cut the power first.", "Then go on."]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("WARNING! Hot.", Block("warning", "WARNING: Hot.")),
+        ("Caution: sharp edges.", Block("warning", "CAUTION: sharp edges.")),
+        ("⚠ DANGER Live parts.", Block("warning", "DANGER: Live parts.")),
+        ("Warning lights are red.", Block("paragraph", "Warning lights are red.")),
+        ("Notes on safety", Block("paragraph", "Notes on safety")),
+        ("DO NOT open the case.", Block("warning", "DO NOT open the case.")),
+        ("3) Press MODE.", Block("step", "3. Press MODE.")),
+        ("3.5 mm jack", Block("paragraph", "3.5 mm jack")),
+        ("• Two screws", Block("list_item", "- Two screws")),
+    ],
+)
+def test_first_words_tell_the_kind(tmp_path: Path, line: str, expected: Block) -> None:
+    assert blocks(parse_text(tmp_path, "one.txt", f"{line}\n")) == [expected]
+
+
+def test_text_pages_carry_the_printed_number_and_lose_their_furniture(tmp_path: Path) -> None:
+    pages = [f"Lumo 3 Manual\n\nText of page {n} goes on and on.\nThe end of {n}.\n- {n} -" for n in range(7, 13)]
+    for separator in ("\n", "\n\f"):
+        manual = parse_text(tmp_path, "paged.txt", separator.join(pages))
+        assert manual.document.pages == 12
+        assert {block.page for block in blocks(manual)} == set(range(7, 13))
+        assert not any("Lumo 3 Manual" in text or re.search(r"- \d+ -", text) for text in texts(manual))
+
+
+def test_a_sentence_cut_by_a_page_is_joined(tmp_path: Path) -> None:
+    manual = parse_text(tmp_path, "cut.txt", "Press the button until the\n- 1 -\nring turns amber.\n- 2 -\n")
+    assert texts(manual) == ["Press the button until the ring turns amber."]
+
+
+def test_text_headings_by_underline_number_and_capitals(tmp_path: Path) -> None:
+    manual = parse_text(tmp_path, "h.txt", "Lamp\n====\n\nA.\n\n2.1 Daily use\n\nB.\n\nERROR CODES\n\nC.\n")
+    assert outline(manual) == [("Lamp",), ("Lamp", "2.1 Daily use"), ("Lamp", "ERROR CODES")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_are_found(tmp_path: Path, encoding: str) -> None:
+    text = "Die Temperatur beträgt 90 °C, wenn das Gerät läuft. Drücken Sie die Taste für die Wärme."
+    assert texts(parse_text(tmp_path, "de.txt", text.encode(encoding))) == [text]
+
+
+def test_csv_is_one_table(tmp_path: Path) -> None:
+    manual = parse_text(tmp_path, "codes.csv", "Code;Meaning\nE1;Too hot, wait\n")
+    assert texts(manual, "table") == ["Code | Meaning\nE1 | Too hot, wait"]
+
+
+HTML = """<html><head><title>Care &mdash; Lumo documentation</title><script>var x = 1;</script></head><body>
+<nav><a href="x">Home</a> <a>Next page</a></nav>
+<div role="main"><h1>Care<a class="headerlink">¶</a></h1>
+<p>Wipe it with a <b>dry</b> cloth
+<b>only</b>
+.</p><div class="admonition warning"><p class="admonition-title">Warning</p><p>Unplug it first.</p></div>
+<ol start="4"><li>Open the lid.</li><li>Close it.</li></ol>
+<table><tr><th>Code</th><th>Meaning</th></tr><tr><td>E1</td><td>Too hot</td></tr></table>
+<table><tr><td><img src="icon.png"></td><td><h3>Filter</h3><p>Change it yearly.</p></td></tr></table>
+<dl><dt>Level</dt><dd>How bright it is.</dd></dl></div>
+<footer>Copyright by nobody</footer></body></html>"""
+
+
+def test_html_keeps_the_main_content_only(tmp_path: Path) -> None:
+    manual = parse_text(tmp_path, "care.html", HTML)
+    assert (manual.document.title, manual.document.product) == ("Lumo: Care", "Lumo")
+    assert outline(manual) == [("Care",), ("Care", "Filter")]
+    assert texts(manual) == [
+        "Wipe it with a dry cloth only.",
+        "WARNING: Unplug it first.",
+        "4. Open the lid.",
+        "5. Close it.",
+        "Code | Meaning\nE1 | Too hot",
+        "Change it yearly.",
+        "Level: How bright it is.",
+    ]
+
+
+def test_rst_directives_and_roles_are_read_for_their_text(tmp_path: Path) -> None:
+    source = (
+        "Lamp\n====\n\nSee :doc:`the care page <care>`.\n\n.. warning:: Hot bulb.\n\n.. versionadded:: 2.0\n\n"
+        "Steps\n-----\n\n#. Open.\n#. Close.\n\n.. toctree::\n   other\n\n.. include:: /etc/passwd\n"
+    )
+    manual = parse_text(tmp_path, "lamp.rst", source)
+    assert outline(manual) == [("Lamp",), ("Lamp", "Steps")]
+    assert texts(manual) == ["See the care page.", "WARNING: Hot bulb.", "Added in version 2.0.", "1. Open.", "2. Close."]
+
+
+def make_docx() -> bytes:
+    document = docx.Document()
+    document.core_properties.title = ""
+    document.add_paragraph("Lumo 3 user guide")
+    document.add_heading("Set-up", 1)
+    for text in ("Open the box.", "Take out the lamp."):
+        document.add_paragraph(text, style="List Number")
+    document.add_paragraph("A spare bulb", style="List Bullet")
+    table = document.add_table(rows=2, cols=2)
+    for cell, text in zip((c for row in table.rows for c in row.cells), ("Code", "Meaning", "E1", "Too hot"), strict=True):
+        cell.text = text
+    frame = document.add_table(rows=1, cols=1)
+    frame.rows[0].cells[0].text = "DO NOT touch the bulb."
+    document.add_heading("Care", 2)
+    paragraph = document.add_paragraph("Wipe it.")
+    box = OxmlElement("w:txbxContent")
+    inner = OxmlElement("w:p")
+    run, text_element = OxmlElement("w:r"), OxmlElement("w:t")
+    text_element.text = "Caution: let it cool first."
+    run.append(text_element)
+    inner.append(run)
+    box.append(inner)
+    holder = OxmlElement("w:r")
+    picture = OxmlElement("w:pict")
+    picture.append(box)
+    holder.append(picture)
+    paragraph._p.append(holder)
+    assert paragraph._p.find(f".//{qn('w:txbxContent')}") is not None
+    target = io.BytesIO()
+    document.save(target)
+    return target.getvalue()
+
+
+def test_docx_numbers_tables_frames_and_text_boxes(tmp_path: Path) -> None:
+    manual = parse_text(tmp_path, "guide.docx", make_docx())
+    assert manual.document.title == "Lumo 3 user guide"
+    assert outline(manual) == [(), ("Set-up",), ("Set-up", "Care")]
+    assert texts(manual) == [
+        "Lumo 3 user guide",
+        "1. Open the box.",
+        "2. Take out the lamp.",
+        "- A spare bulb",
+        "Code | Meaning\nE1 | Too hot",
+        "DO NOT touch the bulb.",
+        "Wipe it.",
+        "CAUTION: let it cool first.",
+    ]
+
+
+BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=10, leading=13, spaceAfter=8)
+HEAD = ParagraphStyle("head", fontName="Helvetica-Bold", fontSize=16, leading=20, spaceAfter=8)
+SUBHEAD = ParagraphStyle("subhead", fontName="Helvetica-Bold", fontSize=10, leading=13, spaceAfter=6)
+PROSE = "The lamp has three levels of light that you choose with the wheel at the back of its foot, and it keeps the last one. "
+GRID = TableStyle([("GRID", (0, 0), (-1, -1), 0.5, colors.black)])
+Draw = Callable[[Canvas], list]
+
+
+def make_pdf(pages: list[Draw], encrypt: str = "", bookmarks: bool = False) -> bytes:
+    """A PDF whose pages have a running head, a page number, and the flowables that each function gives."""
+    target = io.BytesIO()
+    encryption = StandardEncryption(encrypt) if encrypt else None
+    canvas = Canvas(target, pagesize=letter, encrypt=encryption, invariant=1)
+    for number, draw in enumerate(pages, 1):
+        canvas.setFont("Helvetica", 8)
+        canvas.drawString(72, 760, "Lumo 3 user guide")
+        canvas.drawRightString(540, 30, f"Page {number}")
+        top = 720.0
+        for flowable in draw(canvas):
+            _, height = flowable.wrap(460, 700)
+            if bookmarks and isinstance(flowable, Paragraph) and flowable.style in (HEAD, SUBHEAD):
+                key = f"{number}-{top}"
+                canvas.bookmarkHorizontal(key, 0, top)
+                canvas.addOutlineEntry(flowable.text, key, 0 if flowable.style is HEAD else 1)
+            flowable.drawOn(canvas, 72, top - height)
+            top -= height + flowable.getSpaceAfter() + 4
+        canvas.showPage()
+    canvas.save()
+    return target.getvalue()
+
+
+def guide_pages() -> list[Draw]:
+    table = Table([["Code", "Meaning"], ["E1", "Too hot"], ["E2", "No bulb"]], style=GRID)
+    contents = [f"{title} {'.' * 60} {n}" for n, title in ((2, "Set-up"), (3, "Care"), (3, "Codes"))]
+    return [
+        lambda c: [Paragraph("Contents", HEAD), *(Paragraph(line, BODY) for line in contents)],
+        lambda c: [
+            Paragraph("Set-up", HEAD),
+            Paragraph(PROSE * 3, BODY),
+            Paragraph("First light", SUBHEAD),
+            Paragraph("1. Screw the arm to the base.", BODY),
+            Paragraph("2. Turn the wheel.", BODY),
+            Paragraph("<b>WARNING</b> The bulb gets hot.", BODY),
+            Paragraph("Now the lamp is ready, and its ring", BODY),
+        ],
+        lambda c: [Paragraph("shows a white light.", BODY), Paragraph("Care", HEAD), Paragraph(PROSE * 2, BODY), table],
+        lambda c: [Paragraph("Codes", HEAD), Paragraph(PROSE, BODY)],
+    ]
+
+
+@pytest.mark.parametrize("bookmarks", [True, False])
+def test_pdf_has_headings_pages_boxes_and_no_furniture(tmp_path: Path, bookmarks: bool) -> None:
+    manual = parse_text(tmp_path, "guide.pdf", make_pdf(guide_pages(), bookmarks=bookmarks))
+    assert outline(manual) == [("Set-up",), ("Set-up", "First light"), ("Care",), ("Codes",)]
+    first, light, care, codes = manual.sections
+    assert [block.text for block in first.blocks] == [(PROSE * 3).strip()]
+    assert [(block.kind, block.text) for block in light.blocks] == [
+        ("step", "1. Screw the arm to the base."),
+        ("step", "2. Turn the wheel."),
+        ("warning", "WARNING: The bulb gets hot."),
+        ("paragraph", "Now the lamp is ready, and its ring shows a white light."),
+    ]
+    assert care.blocks[-1].kind == "table"
+    assert care.blocks[-1].text == "Code | Meaning\nE1 | Too hot\nE2 | No bulb"
+    assert manual.document.pages == 4
+    assert [box.page for box in light.blocks[-1].boxes] == [2, 3]
+    assert codes.blocks[0].page == 4
+    box = first.blocks[0].boxes[0]
+    assert 70 <= box.x0 < box.x1 <= 540
+    assert 80 < box.y0 < box.y1 < 200  # points from the top
+
+
+def test_pdf_mends_hyphens_the_way_the_document_spells(tmp_path: Path) -> None:
+    lines = [
+        "The thermostat is a built-in part of the foot.",
+        "Turn the thermo-",
+        "stat to the left. It is built-",
+        "in on the right side.",
+    ]
+
+    def draw(canvas: Canvas) -> list:
+        canvas.setFont("Helvetica", 10)
+        for n, line in enumerate(lines):
+            canvas.drawString(72, 700 - 13 * n, line)
+        return []
+
+    text = " ".join(texts(parse_text(tmp_path, "h.pdf", make_pdf([draw]))))
+    assert "Turn the thermostat to the left." in text
+    assert "It is built-in on the right side." in text
+
+
+def test_pdf_page_of_pictures_is_named(tmp_path: Path) -> None:
+    from PIL import Image
+    from reportlab.lib.utils import ImageReader
+
+    def picture(canvas: Canvas) -> list:
+        canvas.drawImage(ImageReader(Image.new("RGB", (40, 40), "grey")), 100, 300, 300, 300)
+        return []
+
+    words: Draw = lambda c: [Paragraph(PROSE, BODY)]  # noqa: E731
+    manual = parse_text(tmp_path, "scan.pdf", make_pdf([words, picture, words]))
+    assert manual.document.warnings == ("page 2 has no text (scan?)",)
+    with pytest.raises(UserError, match=r"scan2\.pdf: no text found.*OCR"):
+        parse_text(tmp_path, "scan2.pdf", make_pdf([picture]))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("empty.pdf", b"", "empty"),
+        ("blank.txt", b" \n", "empty"),
+        ("not.pdf", b"GIF89a nothing", "not a PDF"),
+        ("damaged.pdf", b"%PDF-1.4\n1 0 obj\n<<", "damaged"),
+        ("locked.pdf", make_pdf([lambda c: []], encrypt="secret"), "password"),
+        ("really.txt", b"%PDF-1.7 binary", "looks like a .pdf"),
+        ("binary.md", b"abc\x00\x01\x02", "binary"),
+        ("old.docx", b"\xd0\xcf\x11\xe0 old", "old .doc"),
+        ("damaged.docx", b"PK\x03\x04 not really", "not a readable .docx"),
+        ("picture.gif", b"GIF89a", "not a kind of file"),
+    ],
+)
+def test_bad_files_name_the_file_and_the_cure(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        parse_text(tmp_path, name, data)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_find_manuals_walks_sorts_and_stays_inside(tmp_path: Path) -> None:
+    folder = tmp_path / "manuals"
+    for name in ("b.md", "a/Quick Start.txt", ".hidden.md", ".git/x.md", "photo.jpg"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# Text\n")
+    (tmp_path / "secret.md").write_text("# Secret\n")
+    (folder / "link.md").symlink_to(tmp_path / "secret.md")
+    found = find_manuals(folder)
+    assert [file.source for file in found] == ["a/Quick Start.txt", "b.md"]
+    assert found[0].doc_id == "a-quick-start"
+    with pytest.raises(UserError, match="no such file"):
+        find_manuals(tmp_path / "missing")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="holds no manuals"):
+        find_manuals(tmp_path / "none")
+
+
+def make_zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_zip_is_read_in_place(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "m.zip", {"docs/a.md": b"# A\n\nText.", "__MACOSX/docs/a.md": b"x", "pic.png": b"x"})
+    (file,) = find_manuals(path)
+    assert (file.source, file.doc_id) == ("docs/a.md", "docs-a")
+    assert texts(parse_isolated(file)) == ["Text."]
+
+
+@pytest.mark.parametrize("name", ["../evil.md", "/etc/evil.md", "a/../../evil.md", "C:\\evil.md"])
+def test_zip_path_tricks_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="outside the archive"):
+        find_manuals(make_zip(tmp_path / "m.zip", {name: b"# x"}))
+
+
+def test_zip_bombs_are_refused_also_as_docx(tmp_path: Path) -> None:
+    bomb = make_zip(tmp_path / "bomb.zip", {"a.md": b"\0" * 30_000_000})
+    with pytest.raises(UserError, match="zip bomb"):
+        find_manuals(bomb)
+    with pytest.raises(UserError, match="zip bomb"):
+        parse_text(tmp_path, "bomb.docx", bomb.read_bytes())
+
+
+def test_isolated_gives_the_same_as_in_process(tmp_path: Path) -> None:
+    path = tmp_path / "guide.pdf"
+    path.write_bytes(make_pdf(guide_pages()))
+    file = ManualFile(path, "guide.pdf")
+    assert parse_isolated(file, "Lumo 3") == parse(file, "Lumo 3")
+
+
+def test_one_bad_file_does_not_stop_the_batch(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A\n\nText.")
+    (tmp_path / "b.pdf").write_bytes(b"%PDF-1.4 broken")
+    (tmp_path / "c.md").write_text("# C\n\nText.")
+    results = [result for _, result in parse_batch(find_manuals(tmp_path))]
+    assert [type(result) for result in results] == [ParsedManual, UserError, ParsedManual]
+    assert "b.pdf" in str(results[1])
+
+
+def test_a_file_that_takes_too_long_is_given_up_and_the_rest_parsed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "b.md")  # reading it waits for ever
+    for name in ("a.md", "c.md"):
+        (tmp_path / name).write_text("# A\n\nText.")
+    files = [ManualFile(tmp_path / name, name) for name in ("a.md", "b.md", "c.md")]
+    results = [result for _, result in parse_batch(files, limits=ParseLimits(seconds=2.5))]
+    assert [type(result) for result in results] == [ParsedManual, UserError, ParsedManual]
+    assert "not parsed within 2.5 s" in str(results[1])
+
+
+def test_a_file_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "big.md"
+    path.write_text("| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 300_000)
+    with pytest.raises(UserError, match=r"big\.md"):
+        parse_isolated(ManualFile(path, "big.md"), limits=ParseLimits(memory_mb=200))
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "pages", "headings"),
+    [
+        ("afterburner", 67, ["Introduction", "Detailed Control menu"]),
+        ("direwolf", 169, ["5.1 Install Prerequisites", "9.4.1.4 PTT using hamlib"]),
+        ("dsview", 63, ["2.7.4 Cursor Insert"]),
+        ("tsdz2_display", 9, ["ERROR CODES", "How to activate WALK ASSIST"]),
+        ("tsdz2_params", 22, ["Motor acceleration (%)"]),
+    ],
+)
+def test_real_pdfs_keep_their_headings_and_quotes(name: str, pages: int, headings: list[str]) -> None:
+    import json
+
+    folder = SHARED / "pdf_manuals" / name
+    manual = parse(ManualFile(folder / "manual.pdf", f"{name}/manual.pdf"))
+    found = {heading for path in outline(manual) for heading in path}
+    assert set(headings) <= found
+    assert manual.document.pages == pages
+    assert not any(re.search(r"\.{6,}\s*\d+$", text) for text in texts(manual))
+    words = {page: set() for page in range(pages + 1)}
+    for block in blocks(manual):
+        for page in {block.page, *(box.page for box in block.boxes)}:
+            words[page or 0].update(re.findall(r"\w+", block.text.lower()))
+    rows = [json.loads(line) for line in (folder / "qa.jsonl").read_text().splitlines()]
+    quotes = [quote for row in rows if row["answerable"] and not row.get("image_only") for quote in row["quotes"]]
+    kept = []
+    for quote in quotes:
+        wanted = re.findall(r"\w+", quote["text"].lower().replace("\ufffe", ""))
+        kept.append(sum(word in words[quote["page"]] for word in wanted) / len(wanted))
+    # Words at line ends may be joined differently; nearly all of every quote must stand on its page.
+    assert sum(kept) / len(kept) > 0.95
+
+
+@needs_shared
+def test_the_page_numbers_of_the_real_paged_text_are_the_printed_ones() -> None:
+    path = SHARED / "emqap" / "docs" / "samsung_tv_smart_remote.paged.txt"
+    manual = parse(ManualFile(path, path.name))
+    section = next(s for s in manual.sections if s.path[-1:] == ("Using Smart Hub",))
+    assert {block.page for block in section.blocks} == {8, 9}
+
+
+def test_a_dead_child_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A\n\nText.")
+    (tmp_path / "b.md").write_text("# B\n\nText.")
+    batch = parse_batch(find_manuals(tmp_path))
+    next(batch)
+    child = _children()
+    assert len(child) == 1
+    batch.close()
+    assert _children() == []
+
+
+def _children() -> list[int]:
+    import psutil
+
+    time.sleep(0.05)
+    return [p.pid for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE and signal.SIGKILL]
