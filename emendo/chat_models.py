@@ -32,21 +32,28 @@ def load_chat_model(
     `bits` (nf4 | bf16 | fp32 | auto) is for `hf:` only; `embeddings` helps `quote` to choose its sentences.
     Raises UserError for an unknown kind, a missing path, or a model that does not load.
     """
-    kind, _, rest = spec.partition(":")
-    if kind == "quote" and not rest:
+    kind, rest = check_spec(spec)
+    if kind == "quote":
         from emendo.quote_model import QuoteChatModel
 
         return QuoteChatModel(embeddings=embeddings)
-    if kind == "hf" and rest:
+    if kind == "hf":
         from emendo.hf_model import HFChatModel
 
         base, _, adapter = rest.partition("+")
         return HFChatModel.load(resolve_base(base), adapter=adapter or None, bits=bits, max_new_tokens=max_new_tokens)
-    if kind == "openai" and "#" in rest:
-        return _openai(rest, max_new_tokens)
-    if kind == "scripted":
-        return _scripted(rest)
-    raise UserError(f"model {spec!r}: expected one of {KINDS}")
+    return _openai(rest, max_new_tokens) if kind == "openai" else _scripted(rest)
+
+
+def check_spec(spec: str) -> tuple[str, str]:
+    """(kind, rest) of a spec, checked without loading anything: a wrong one is told before slow work starts."""
+    kind, _, rest = spec.partition(":")
+    known = (kind == "quote" and not rest) or (kind == "hf" and rest) or (kind == "openai" and "#" in rest) or kind == "scripted"
+    if not known:
+        raise UserError(f"model {spec!r}: expected one of {KINDS}")
+    if kind == "hf":
+        resolve_base(rest.partition("+")[0])
+    return kind, rest
 
 
 def resolve_base(base: str) -> str:

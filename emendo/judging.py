@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from emendo.hf_model import HFChatModel
 from emendo.records import AdapterCard, Correction, Question, content_id
 from eval.compare import evaluate, generate
-from eval.evaluation import TrainingText
 from eval.gate import Policy
+from eval.history import count_attempts
+from eval.leaks import TrainingText
 from eval.questions import questions_sha256
 from eval.report import Report
 from eval.run import Arm
@@ -77,18 +75,3 @@ class Trial:
             return self.opened.answerer(self.retriever if rag else None, self._loaded)
 
         return make
-
-
-def count_attempts(runs: Path, questions: Sequence[Question], adapter_id: str) -> int:
-    """How many different adapters, this one included, were judged on these questions: each is another chance to win by luck."""
-    asked = questions_sha256(questions)
-    found = {adapter_id}
-    for file in runs.glob("*/report.json"):
-        manifest = json.loads(file.read_text(encoding="utf-8")).get("manifest", {})
-        if manifest.get("questions_sha256") == asked and manifest.get("adapter_id"):
-            found.add(manifest["adapter_id"])
-    return len(found)
-
-
-def summary(report: Report) -> dict[str, Any]:
-    return dataclasses.asdict(report)

@@ -112,7 +112,7 @@ def judge(
         latency=latency,
         leaks=leaks,
         policy=policy,
-        gate=decide(policy, primary, with_rag, slices, latency, faults, attempts),
+        gate=decide(policy, primary, with_rag, slices, latency, faults, attempts, leak_note(leaks)),
         primary=primary,
         attempts=attempts,
         training=training,
@@ -120,6 +120,10 @@ def judge(
         command=command,
     )
     return write_report(evaluation, report_dir or out_dir)
+
+
+def leak_note(leaks: LeakCheck | None) -> str:
+    return leaks.summary if leaks else "no training data was named, so leaks were not looked for"
 
 
 def find_faults(

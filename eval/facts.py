@@ -55,7 +55,7 @@ def normalise(text: str) -> str:
 
 
 def states(answer: str, fact: str) -> bool:
-    """Whether the answer holds the fact, or one of its alternatives `a|b`, as whole words; `31` is not found in `310` or `3.31`."""
+    """Whether the answer holds the fact, or one of its alternatives `a|b`, as whole words; 31 is not found in 310 or 3.31."""
     plain = normalise(CITATION.sub(" ", answer))
     counted = _NUMBER_WORD.sub(lambda word: _NUMBER_WORDS[word.group()], plain)
     wanted = [normalise(alternative) for alternative in fact.split("|") if alternative.strip()]

@@ -128,13 +128,14 @@ def decide(
     latency: Latency | None = None,
     faults: Sequence[str] = (),
     attempts: int = 1,
+    leak_check: str = "no training data was named",
 ) -> Gate:
     """The verdict. `faults` are what makes the evaluation invalid; `attempts` counts the adapters tried on these questions."""
     if faults or primary is None:
         texts = list(faults) or ["no question was scored in both arms"]
         return Gate("INVALID", texts[0], tuple(Check("valid", "invalid", text) for text in texts))
     checks = [
-        Check("valid", "pass", "same questions, prompt, decoding and index in both arms; training data does not leak"),
+        Check("valid", "pass", f"same questions, prompt, decoding and index in both arms; {leak_check}"),
         _better(policy, primary, attempts),
         *(_guard(policy, name, guards.get(name)) for name in policy.guarded),
         *([_latency(policy, latency)] if latency else []),

@@ -105,19 +105,24 @@ def bootstrap_mean(
     below = float(np.mean(resampled < estimate - _SAMES) + np.mean(np.abs(resampled - estimate) <= _SAMES) / 2)
     left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
     spread = left_out.mean() - left_out
-    acceleration = float((spread**3).sum() / (6 * (spread**2).sum() ** 1.5))
+    square = float((spread**2).sum())
+    acceleration = float((spread**3).sum()) / (6 * square**1.5) if square > 0 else math.inf
     tail = stats.norm.cdf(-math.sqrt(units / (units - 1)) * stats.t.ppf((1 + level) / 2, units - 1))
     bias = float(stats.norm.ppf(below))
     shifted = bias + stats.norm.ppf([tail, 1 - tail])
-    scale = 1 - acceleration * shifted
-    if not np.isfinite(shifted).all() or (scale <= 0).any():
-        return t_mean(values, clusters, level)
-    low, high = np.quantile(resampled, stats.norm.cdf(bias + shifted / scale))
+    if not np.isfinite([acceleration, *shifted]).all() or (acceleration * shifted >= 1).any():
+        return t_mean(values, clusters, level, bounds)
+    low, high = np.quantile(resampled, stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
     return Interval(float(low), float(high), level, "BCa bootstrap" if clusters is None else "cluster BCa bootstrap")
 
 
-def t_mean(values: ArrayLike, clusters: Sequence[Hashable] | None = None, level: float = 0.95) -> Interval:
-    """t interval of a mean; with clusters, of the ratio sum / size with its cluster-robust standard error."""
+def t_mean(
+    values: ArrayLike,
+    clusters: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
+    """t interval of a mean, cut at `bounds`; with clusters, of the ratio sum / size with its cluster-robust standard error."""
     sums, sizes = cluster_totals(values, clusters)
     units = len(sums)
     if units < 2:
@@ -126,7 +131,8 @@ def t_mean(values: ArrayLike, clusters: Sequence[Hashable] | None = None, level:
     residual = sums - estimate * sizes
     error = math.sqrt(units / (units - 1) * float((residual**2).sum())) / float(sizes.sum())
     half = float(stats.t.ppf((1 + level) / 2, units - 1)) * error
-    return Interval(estimate - half, estimate + half, level, "t" if clusters is None else "cluster t")
+    low, high = max(estimate - half, bounds[0]), min(estimate + half, bounds[1])
+    return Interval(low, high, level, "t" if clusters is None else "cluster t")
 
 
 def quantile_ratio(

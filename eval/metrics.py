@@ -20,7 +20,8 @@ Scored = tuple[float | None, str]  # value, and evidence; or None and the reason
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called and read. `share` metrics lie in [0, 1] and are shown as percentages."""
+    """How a metric is called and read. `share` metrics lie in [0, 1] and are shown as percentages; of a `neutral` one neither
+    more nor less is better in itself."""
 
     name: str
     label: str
@@ -28,6 +29,7 @@ class Metric:
     higher_is_better: bool = True
     share: bool = True
     unit: str = ""
+    neutral: bool = False
 
 
 METRICS = (
@@ -39,7 +41,7 @@ METRICS = (
     Metric("rouge_l", "ROUGE-L F1", "answer"),
     Metric("abstention_recall", "Abstention recall (refuses what the manual does not say)", "refusal"),
     Metric("over_refusal", "Over-refusal (refuses what it does say)", "refusal", higher_is_better=False),
-    Metric("coverage", "Coverage (questions answered)", "refusal"),
+    Metric("coverage", "Coverage (questions answered)", "refusal", neutral=True),
     Metric("supported_sentences", "Supported sentences", "grounding"),
     Metric("stray_numbers", "Numbers not in the context", "grounding", higher_is_better=False, share=False, unit="per answer"),
     Metric("citation_recall", "Citation recall (ALCE)", "citations"),
@@ -52,7 +54,7 @@ METRICS = (
     Metric("ndcg@10", "nDCG@10", "retrieval"),
     Metric("page_hit@5", "Page hit@5", "retrieval"),
     Metric("latency", "Latency", "cost", higher_is_better=False, share=False, unit="s"),
-    Metric("answer_words", "Answer length", "cost", share=False, unit="words"),
+    Metric("answer_words", "Answer length", "cost", share=False, unit="words", neutral=True),
 )
 METRIC = {metric.name: metric for metric in METRICS}
 

@@ -22,7 +22,7 @@ class Overlap:
 def token_overlap(answer: str, reference: str) -> Overlap:
     """Bag-of-tokens precision, recall and F1 by the rules of the SQuAD v2 evaluation (Rajpurkar et al. 2018).
 
-    Lower case, no ASCII punctuation, no English articles. Where either side has no token all three are 1 if both have none, else 0.
+    Lower case, no ASCII punctuation, no English articles. Where a side has no token all three are 1 if both have none, else 0.
     """
     said, gold = _squad_tokens(answer), _squad_tokens(reference)
     if not said or not gold:

@@ -24,7 +24,7 @@ def detectable_difference(n: int, sd: float, alpha: float = 0.05, power: float =
 
 
 def mcnemar_power(n: int, discordant: float, difference: float, alpha: float = 0.05) -> float:
-    """Power of the one-sided exact McNemar test where `discordant` of the pairs change and gains exceed losses by `difference`."""
+    """Power of the one-sided exact McNemar test where a share `discordant` changes and gains are ahead by `difference`."""
     if not 0 < abs(difference) <= discordant <= 1:
         raise ValueError(f"a difference of {difference} cannot come from {discordant} changed pairs")
     changed = np.arange(n + 1)

@@ -21,8 +21,8 @@ def load_questions(path: Path, categories: Sequence[str] = CATEGORIES) -> list[Q
     """All questions of the file in order.
 
     A row holds id, question, answerable and, where answerable, facts and/or answer (or `answers`, the first of which counts);
-    optional product, section, pages, quote, category (or `type`), cluster. UserError for a bad line, a duplicate id, missing gold,
-    an unknown category or an empty file.
+    optional product, section, pages, quote, category (or `type`), cluster. UserError for a bad line, a duplicate id, no gold, an
+    unknown category or an empty file.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -98,7 +98,7 @@ def _row(row: TableRow) -> dict[str, Any]:
         "test": c.test,
         "method": c.interval.method,
         "clusters": c.clusters,
-        "kind": "good" if better else "bad" if worse else "open",
+        "kind": "open" if metric.neutral else "good" if better else "bad" if worse else "open",
         "improved": c.improved,
         "worsened": c.worsened,
     }
@@ -127,7 +127,7 @@ def _category(name: str, c: Comparison) -> dict[str, Any]:
 
 
 def _in_forest(row: TableRow) -> bool:
-    return row.comparison is not None and row.metric.share and row.metric.group != "retrieval"
+    return row.comparison is not None and row.metric.share and not row.metric.neutral and row.metric.group != "retrieval"
 
 
 def _forest_line(row: TableRow) -> ForestLine:

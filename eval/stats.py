@@ -113,8 +113,8 @@ def compare(
 ) -> Comparison:
     """Compare two arms question by question; arrays are (n,) in the same order, `bounds` are the possible differences.
 
-    Binary scores: exact McNemar and Tango. Others: sign-flip permutation and BCa. Where a cluster holds several questions: cluster
-    sign-flip and cluster BCa (binary: the wider of it and Tango, which alone is sound when hardly a pair changes).
+    Binary scores: exact McNemar and Tango. Others: sign-flip permutation and BCa. Where a cluster holds several questions:
+    cluster sign-flip and cluster BCa (binary: the wider of it and Tango, which alone is sound when hardly a pair changes).
     """
     first, second = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     if first.shape != second.shape or first.ndim != 1 or not len(first):
@@ -162,7 +162,7 @@ def not_worse(comparison: Comparison, margin: float) -> bool:
 
 
 def shown_worse(comparison: Comparison, margin: float) -> bool:
-    """Worse beyond doubt, and by more than the margin allows for all that is known: the opposite of `not_worse`, not its negation."""
+    """Worse beyond doubt, and perhaps by more than the margin. Between this and `not_worse` lies "not known"."""
     return comparison.best_gain < 0 and not not_worse(comparison, margin)
 
 

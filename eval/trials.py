@@ -121,7 +121,8 @@ def _text(r: dict[str, Any]) -> str:
     decisions = ", ".join(f"{'reject' if no else 'do not reject'} H0 at {level}" for level, no in r["reject"].items())
     lines = [
         f"z test, {side}. H0: the mean is {r['historic_mean']:g}. H1: it is {_H1[r['alternative']]} {r['historic_mean']:g}.",
-        f"  {r['n']} trials, mean {r['mean']:.2f}, standard deviation {r['sd']:g} (given), standard error {r['standard_error']:.4f}",
+        f"  {r['n']} trials, mean {r['mean']:.2f}, standard deviation {r['sd']:g} (given), "
+        f"standard error {r['standard_error']:.4f}",
         f"  z = {r['z']:.4f} ({r['z']:.2f}), critical value {r['critical']:.4f}, "
         f"p = {r['p']:.5f} ({r['p_from_rounded_z']:.4f} from the rounded z)",
         f"  decision: {decisions}",
@@ -134,7 +135,8 @@ def _text(r: dict[str, Any]) -> str:
     else:
         lines.append("  t test: not possible, the trials have no spread of their own")
     lines.append(
-        f"  exact sign test: p = {r['sign_test_p']:.5f} (the smallest that {r['n']} trials can give is {r['sign_test_smallest_p']:.5f})"
+        f"  exact sign test: p = {r['sign_test_p']:.5f} "
+        f"(the smallest that {r['n']} trials can give is {r['sign_test_smallest_p']:.5f})"
     )
     lines.append(f"  power of this test for a true shift of {r['mean'] - r['historic_mean']:+g}: {r['power']:.0%}")
     if "binomial" in r:
@@ -144,17 +146,16 @@ def _text(r: dict[str, Any]) -> str:
 
 
 def _baseline_lines(r: dict[str, Any]) -> list[str]:
-    shown = "; ".join(f"{m} trials p = {p:.5f}" for m, p in r["baseline_p"].items())
-    if r["least_baseline_trials"] is None:
-        return [
-            "  baseline: the historic mean is taken as exact; if it was estimated, p is larger still"
-            + f" ({shown})" * bool(shown)
-        ]
+    shown = "; ".join(f"{m} trials: p = {p:.5f}" for m, p in r["baseline_p"].items())
+    shown = f" ({shown})" if shown else ""
+    fewest, mean = r["least_baseline_trials"], f"{r['historic_mean']:g}"
+    if fewest is None:
+        return [f"  baseline: the historic {mean} is taken as exact; if it was estimated, less is certain{shown}"]
+    if fewest == 1:
+        return [f"  baseline: the decision holds even if the historic {mean} rests on one trial{shown}"]
     return [
-        f"  warning: the test takes the historic {r['historic_mean']:g} as exact. If it rests on {r['least_baseline_trials'] - 1} or "
-        f"fewer trials, H0 is not rejected at {r['alpha']:g} ({shown})"
-        if r["least_baseline_trials"] > 1
-        else f"  the decision holds even if the historic {r['historic_mean']:g} rests on one trial ({shown})"
+        f"  warning: the historic {mean} is taken as exact. If it rests on {fewest - 1} or fewer trials, "
+        f"H0 is not rejected at {r['alpha']:g}{shown}"
     ]
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
 
-from emendo.chat_models import load_chat_model
+from emendo.chat_models import check_spec, load_chat_model
 from emendo.config import Workspace, load_settings
 from rag.answer import Answerer, AnswerSettings
 from rag.embedder import Embedder, load_embedder
@@ -35,6 +35,9 @@ class ModelSettings:
     bits: str = "auto"  # auto | nf4 | bf16 | fp32, for hf: models
 
 
+QUOTE_REFUSES_BELOW = 0.5  # of rag.confidence, which is fitted so that even odds are the natural border
+
+
 @dataclass(frozen=True)
 class Opener:
     """Opens the parts of one workspace with one set of settings."""
@@ -54,6 +57,10 @@ class Opener:
         index = open_index(self.workspace.index, embedder)
         return Retriever(index, embedder, self.settings(RetrieveSettings, "retrieve"))
 
+    def check_model(self, spec: str = "") -> None:
+        """UserError for a model spec that cannot be right, before anything is loaded."""
+        check_spec(spec or self.settings(ModelSettings, "model").spec)
+
     def chat_model(self, spec: str = "", adapter: str = "", bits: str = "", embedder: Embedder | None = None) -> BaseChatModel:
         """The model of `spec` (default: the setting), with the adapter folder `adapter`."""
         chosen, answering = self.settings(ModelSettings, "model"), self.settings(AnswerSettings, "answer")
@@ -69,5 +76,5 @@ class Opener:
         settings = self.settings(AnswerSettings, "answer")
         if settings.refuse_below is None:
             quoting = getattr(model, "model_id", "") == "quote"
-            settings = dataclasses.replace(settings, refuse_below=RetrieveSettings().refuse_below if quoting else 0.0)
+            settings = dataclasses.replace(settings, refuse_below=QUOTE_REFUSES_BELOW if quoting else 0.0)
         return Answerer(retriever, model, settings)

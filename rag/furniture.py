@@ -10,18 +10,20 @@ EDGE_LINES = 3  # how many lines at the top and at the foot of a page may be fur
 
 
 def furniture_key(line: str) -> str:
-    """A line with its numbers taken out, so that "CX-10 · 7" and "CX-10 · 8" are one."""
+    """A line with its numbers taken out, so that "CX-10 · 7" and "CX-10 · 8" are one; sentences are kept as they are."""
+    if line.rstrip().endswith((".", "!", "?")):
+        return line.strip()
     return re.sub(r"\d+|\b[ivxl]+\b", "#", " ".join(line.lower().split()))
 
 
 def find_furniture(pages: Sequence[Sequence[str]]) -> set[str]:
-    """Keys of the lines that stand at the edge of many pages: at least 4, and a third of all or 5 in a row two pages apart."""
+    """Keys of the lines that stand at the edge of at least 4 pages and of two in five: left and right pages may differ."""
     seen: Counter[str] = Counter()
     for lines in pages:
         filled = [line for line in lines if line.strip()]
         edge = filled[:EDGE_LINES] + filled[-EDGE_LINES:] if len(filled) > 2 * EDGE_LINES else filled
         seen.update({furniture_key(line) for line in edge})
-    least = max(4, len(pages) * 0.2)
+    least = max(4, len(pages) * 0.4)
     return {key for key, count in seen.items() if count >= least and key}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from emendo.records import Document, Section, UserError, from_json
 from rag.manual_files import ManualFile, find_manuals
-from rag.outline import Reading, build_sections, title_from_source
+from rag.outline import Reading, build_sections, promote_codes, title_from_source
 
 __all__ = ["ManualFile", "ParseLimits", "ParsedManual", "find_manuals", "parse", "parse_batch", "parse_isolated"]
 
@@ -70,7 +70,7 @@ def parse(file: ManualFile, product: str = "") -> ParsedManual:
         raise UserError(f"{file.source}: the file is empty.")
     module = importlib.import_module(f"rag.parse_{_PARSERS[file.suffix]}")
     reading: Reading = module.read(data, file.source)
-    sections = build_sections(reading.blocks)
+    sections = build_sections(promote_codes(reading.blocks))
     warnings = reading.warnings
     if not sections and file.suffix in _SITE_SUFFIXES:
         warnings = (*warnings, "holds no text of its own")

@@ -18,6 +18,7 @@ _SIGNAL = re.compile(
 _SHOUTED = re.compile(r"^(?:DO NOT|NEVER|DON[’']T) [A-Za-z]+\b")
 _STEP = re.compile(r"^(?:[Ss]tep\s+|STEP\s+)?(\d{1,2})(?:\s*[.):、]\s+(?=\S)|\s*[-–]\s+(?=[A-Z]))")
 _BULLET = re.compile(r"^[•▪▫◦‣●○■□➢➤✓✔·∙*\uf000-\uf0ff-]\s+(?=\S)|^[–—]\s+(?=\S)")
+_CODE = re.compile(r"^(?:error\s+|fault\s+)?[A-Z]{1,3}[- ]?\d{1,4}\s*[-–:]\s+\S", re.IGNORECASE)
 _LEADER = re.compile(r"(?:\.\s?){4,}\s*\S{0,6}$|…+\s*\d+$")
 _CONTENTS = re.compile(r"^(?:table of )?contents?(?: (?:page|of this manual))?$|^toc$", re.IGNORECASE)
 _SOFT_HYPHEN_BREAK = re.compile("\u00ad\\s*")
@@ -76,8 +77,9 @@ def as_warning(block: Block) -> Block:
     if not match or not block.text[match.end() :]:
         return replace(block, kind="warning") if _SHOUTED.match(block.text) else block
     word = match["loud"] or match["quiet"]
-    # "Warning lights are red" is a sentence, "WARNING Hot surface" and "Warning: hot surface" are warnings.
-    if not word.isupper() and not re.search(r"[:!.,]\s*$", match[0]):
+    # "Warning lights are red" is a sentence and "IMPORTANT POINTS:" a label; "WARNING Hot surface" and "Warning: hot" are warnings.
+    marked = re.search(r"[:!.,–—-]\s*$", match[0])
+    if not marked and (not word.isupper() or block.text.endswith(":")):
         return block
     kind: BlockKind = "warning" if re.fullmatch(_HAZARD, word, re.IGNORECASE) else block.kind
     return replace(block, kind=kind, text=f"{word.upper()}: {block.text[match.end() :]}")
@@ -96,6 +98,24 @@ def is_contents_line(text: str) -> bool:
 def is_contents_title(text: str) -> bool:
     """Whether a line is the title of a table of contents."""
     return bool(_CONTENTS.match(text.strip(" :")))
+
+
+def promote_codes(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks, with lines such as "E04 - Motor blocked" made headings where at least three of them each head their own text."""
+    level, marks = 0, []
+    for n, block in enumerate(blocks):
+        level = block.level if block.kind == "heading" else level
+        following = blocks[n + 1] if n + 1 < len(blocks) else None
+        if _is_code(block) and following and following.kind in ("paragraph", "warning") and not _is_code(following):
+            marks.append((n, level + 1))
+    if len(marks) < 3:
+        return list(blocks)
+    promoted = dict(marks)
+    return [replace(b, kind="heading", level=min(promoted[n], 6)) if n in promoted else b for n, b in enumerate(blocks)]
+
+
+def _is_code(block: Block) -> bool:
+    return block.kind == "paragraph" and bool(_CODE.match(block.text)) and block.text[-1] not in ".!?;," and len(block.text) < 110
 
 
 def build_sections(blocks: Iterable[Block]) -> tuple[Section, ...]:

@@ -78,7 +78,7 @@ def _infer(pages: Sequence[Page]) -> dict[Line, int]:
             larger, as_large = line.size >= body * _LARGER, line.size >= body * 0.9
             if _could_be_heading(line) and (larger or (as_large and line in loud and _stands_alone(line, above, below, loud))):
                 found.append(line)
-    return _levels(found, loud)
+    return _levels(found, loud, {line for line in found if line.size < body * _LARGER})
 
 
 def _emphasised(pages: Sequence[Page]) -> set[Line]:
@@ -102,13 +102,17 @@ def _could_be_heading(line: Line) -> bool:
     text = line.text
     if len(text) > 120 or len(text.split()) > _MAX_WORDS or sum(c.isalpha() for c in text) < 2 or is_contents_line(text):
         return False
+    if text[0] in "•▪" or "\ue000" <= text[0] <= "\uf8ff" or text.lstrip("-–([“\"' ")[:1].islower():
+        return False
+    if text.endswith(".") and len(text.split()) > 6:
+        return False
     # A signal word in large letters stands above its warning.
     return not is_signal_word(text) and text_block(text).kind != "warning" and "://" not in text
 
 
 def _stands_alone(line: Line, above: Line | None, below: Line | None, loud: set[Line]) -> bool:
-    """For a line as small as the body: nothing but a heading is loud, short, without an end, and set apart from what is above."""
-    if line.text[-1] in ".,;!?" or len(line.text.split()) > 10 or text_block(line.text).kind == "list_item":
+    """For a line as small as the body: nothing but a heading is loud, short, no sentence, and set apart from what is above."""
+    if line.text[-1] in ".,;" or len(line.text.split()) > 10 or text_block(line.text).kind == "list_item":
         return False
     step = text_block(line.text).kind == "step"
     apart = above is None or line.box.y0 - above.box.y1 > line.size * 0.5 or line.box.y0 < above.box.y0
@@ -118,7 +122,7 @@ def _stands_alone(line: Line, above: Line | None, below: Line | None, loud: set[
     return apart and not same_row and not emphasis and not step
 
 
-def _levels(headings: Sequence[Line], loud: set[Line]) -> dict[Line, int]:
+def _levels(headings: Sequence[Line], loud: set[Line], loud_only: set[Line]) -> dict[Line, int]:
     """Level by the depth of the number where headings are numbered; others by their place among the sizes."""
     style = {line: (round(line.size * 2) / 2, line in loud) for line in headings}
     # A style used on one page alone, as of the title, heads nothing after it: it takes the rank of the next one.
@@ -126,12 +130,15 @@ def _levels(headings: Sequence[Line], loud: set[Line]) -> dict[Line, int]:
     styles = sorted((one for one in pages if len(pages[one]) > 1), reverse=True)
     depths = {one: Counter(_depth(line) for line in headings if style[line] == one and _depth(line)) for one in pages}
     numbered = sum(1 for line in headings if _depth(line)) > len(headings) / 2
-    found = {}
+    found, chapter = {}, 0
     for line in headings:
         rank = sum(one > style[line] for one in styles) + 1
         if numbered:
+            # Without a number: beside its like where they stand out by size, else below the numbered one before it.
             usual = depths[style[line]].most_common(1)
-            rank = _depth(line) or (usual[0][0] + 1 if usual else rank)
+            beside = usual[0][0] if usual and line not in loud_only else 0
+            rank = _depth(line) or beside or (chapter + 1 if chapter else rank)
+            chapter = _depth(line) or chapter
         found[line] = min(rank, 6)
     return found
 

@@ -101,18 +101,23 @@ def read_outline(document: pdfium.PdfDocument) -> list[OutlineEntry]:
 
 def _read_lines(page: Any, number: int, height: float) -> Iterator[Line]:
     start, text = 0, ""
-    for index in range(raw.FPDFText_CountChars(page)):
+    count = raw.FPDFText_CountChars(page)
+    for index in range(count):
         code = raw.FPDFText_GetUnicode(page, index)
-        if code in (10, 13):
+        if code in (2, 0xFFFE):  # a hyphen at the end of a line; pdfium goes on with the next line without a break
+            yield from _make_line(page, number, height, start, index + 1, text + "\ufffe")
+            start, text = index + 1, ""
+        elif code in (10, 13):
             yield from _make_line(page, number, height, start, index, text)
             start, text = index + 1, ""
         else:
             text += chr(code) if code else ""
-    yield from _make_line(page, number, height, start, start + len(text), text)
+    yield from _make_line(page, number, height, start, count, text)
 
 
 def _make_line(page: Any, number: int, height: float, start: int, end: int, text: str) -> Iterator[Line]:
-    clean = tidy(text)  # may end in U+FFFE, pdfium's mark for a hyphen at the end of a line; it stays until lines are joined
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # pdfium counts in UTF-16 units
+    clean = tidy(text)  # may end in U+FFFE, the mark of a hyphen, which stays until lines are joined
     if not clean:
         return
     rectangle = _bounds(page, start, end - start)

@@ -67,7 +67,11 @@ def read_manuals(folder: Path, held_out: bool, pages_per_source: int = 450) -> l
 
 
 def _passages(file: Path, title: str) -> Iterator[Passage]:
-    from bs4 import BeautifulSoup
+    import warnings
+
+    from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
+
+    warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
 
     soup = BeautifulSoup(file.read_bytes(), "lxml")
     for selector in _SKIP:

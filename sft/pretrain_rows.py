@@ -56,9 +56,14 @@ def stage_at(progress: float) -> Stage:
     return next(stage for stage in STAGES if progress < stage.until)
 
 
-def qa_row(rng: random.Random, stage: Stage, pages: Sequence[Manual]) -> QARow:
-    """A question over an invented manual, or half of the time over a page of `pages`; one in five cannot be answered."""
-    manual, ask = _grammar_ask(rng, stage) if not pages or rng.random() < 0.6 else _page_ask(rng, stage, pages)
+def qa_row(
+    rng: random.Random, stage: Stage, pages: Sequence[Manual], swap: bool = True, page_share: float = 0.4
+) -> QARow:
+    """A question over an invented manual, or over one of `pages`; one in five cannot be answered from the passages shown.
+
+    `swap` exchanges words at random in half of the rows (see swap_words).
+    """
+    manual, ask = _page_ask(rng, stage, pages) if pages and rng.random() < page_share else _grammar_ask(rng, stage)
     target = manual.passages[ask.passage]
     others = [p for n, p in enumerate(manual.passages) if n != ask.passage and not _holds(p, ask.units)]
     count = rng.randint(*stage.passages)
@@ -69,7 +74,7 @@ def qa_row(rng: random.Random, stage: Stage, pages: Sequence[Manual]) -> QARow:
     gap = rng.choice(("\n", "\n", "\n\n"))
     units = tuple(unit.removeprefix("- ") for unit in ask.units) if answerable else ()
     texts = [ask.question, *units, *(p.header for p in chosen), *(p.text(gap) for p in chosen)]
-    if rng.random() < 0.5:
+    if swap and rng.random() < 0.5:
         texts = swap_words(rng, texts, rng.choice((0.1, 0.3, 0.6, 1.0)))
     question, units = texts[0], tuple(texts[1 : 1 + len(units)])
     headers, bodies = texts[1 + len(units) : 1 + len(units) + len(chosen)], texts[-len(chosen) :]

@@ -33,7 +33,7 @@ def read(kind: str) -> list[dict]:
 
 def plain(text: str) -> str:
     """Text without Markdown signs, on one line."""
-    return " ".join(re.sub(r"[*|>#`_\\]", " ", text).split())
+    return " ".join(re.sub(r"[|>#]", " ", re.sub(r"[*`_\\]", "", text)).split())
 
 
 def slug(row: dict) -> str:

@@ -80,9 +80,10 @@ def delete(args: argparse.Namespace) -> int:
 
 
 def search(args: argparse.Namespace) -> int:
+    rows = read_rows(args.questions) if args.questions else []
+    question = "" if rows else _question(args)
     retriever = opener(args).retriever()
-    if args.questions:
-        rows = read_rows(args.questions)
+    if rows:
 
         def found(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
             hits = [retriever.search(row["question"], k=args.k, product=row.get("product") or args.product) for row in batch]
@@ -90,7 +91,7 @@ def search(args: argparse.Namespace) -> int:
 
         write_rows(args.out, "searching", rows, found)
         return 0
-    hits = retriever.search(_question(args), k=args.k, product=args.product)
+    hits = retriever.search(question, k=args.k, product=args.product)
     if args.json:
         say_json([hit_row(hit) for hit in hits])
         return 0
@@ -101,11 +102,11 @@ def search(args: argparse.Namespace) -> int:
 
 
 def ask(args: argparse.Namespace) -> int:
+    rows = read_rows(args.questions) if args.questions else []
+    question = "" if rows else _question(args)
     answerer = open_answerer(args)
-    if args.questions:
+    if rows:
         from rag.answer import Ask
-
-        rows = read_rows(args.questions)
 
         def answered(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
             asks = [Ask(row["question"], past_turns(row), row.get("product") or args.product) for row in batch]
@@ -113,7 +114,7 @@ def ask(args: argparse.Namespace) -> int:
 
         write_rows(args.out, "answering", rows, answered)
         return 0
-    answer = answerer.answer(_question(args), product=args.product)
+    answer = answerer.answer(question, product=args.product)
     say_json(answer_row(answer)) if args.json else show_answer(answer)
     return 0
 
@@ -144,6 +145,7 @@ def chat(args: argparse.Namespace) -> int:
 def open_answerer(args: argparse.Namespace) -> Any:
     """The answerer the call's options name: model, bits, adapter (the promoted one unless told otherwise)."""
     opened = opener(args)
+    opened.check_model(args.model)
     embedder = opened.embedder()
     retriever = opened.retriever(embedder)
     adapter = adapter_folder(args, opened.workspace.adapters)

@@ -48,15 +48,19 @@ def run_eval(args: argparse.Namespace) -> int:
 
 
 def show_report(report) -> None:  # type: ignore[no-untyped-def]
-    """The verdict, the table of the gate, and where the whole report is."""
+    """Every metric with its interval and test, the verdict, and where the whole report is."""
+    rows = []
+    for row in report.rows:
+        test = row.comparison
+        if test is None:
+            continue
+        interval = f"[{test.interval.low:+.3f}, {test.interval.high:+.3f}]"
+        name = row.metric.name if row.rag else f"{row.metric.name} (no manuals)"
+        rows.append((name, row.before.value, row.after.value, f"{test.difference:+.3f}", interval, f"{test.p:.2g}", test.n))
     say()
-    rows = [
-        (row.metric, row.before, row.after, row.difference, f"[{row.low:+.3f}, {row.high:+.3f}]", f"{row.p:.2g}", row.n)
-        for row in report.rows
-    ]
     table("", ("metric", "base", "tuned", "difference", "95 % interval", "p", "n"), rows)
     say(f"\n{report.verdict}: {report.reason}")
-    say(f"report: {report.path}")
+    say(f"report: {report.html}")
 
 
 def run_ztest(args: argparse.Namespace) -> int:

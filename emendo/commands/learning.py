@@ -147,7 +147,7 @@ def adapters(args: argparse.Namespace) -> int:
 
 def promote(args: argparse.Namespace) -> int:
     from emendo.config import open_workspace
-    from eval.gate import find_verdict
+    from eval.history import find_verdict
     from sft.adapters import find_adapter
 
     workspace, store = open_workspace(args.workspace), open_store(args)

@@ -27,6 +27,7 @@ def serve(args: argparse.Namespace) -> int:
     from serve.session import ServeContext
 
     opened = opener(args)
+    opened.check_model(args.model)
     embedder = opened.embedder()
     has_index = (opened.workspace.index / "CURRENT").exists()
     retriever: Retriever | None = opened.retriever(embedder) if has_index else None

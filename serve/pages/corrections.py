@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from serve.render import correction_html
+from serve.render_pages import correction_html
 from serve.session import ServeContext
 
 FILTERS = [("To review", "open"), ("Approved", "approved"), ("Rejected", "rejected"), ("All", "all")]

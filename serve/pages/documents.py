@@ -11,7 +11,8 @@ import gradio as gr
 
 from emendo.records import UserError
 from serve.ingest_job import Progress, run_ingest
-from serve.render import chunks_html, documents_html, note_html, progress_html
+from serve.render import note_html
+from serve.render_pages import chunks_html, documents_html, progress_html
 from serve.session import ServeContext
 
 FILE_TYPES = [".pdf", ".docx", ".html", ".htm", ".md", ".rst", ".txt", ".csv", ".zip"]
