@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig
 
+from emendo.quiet import quiet_libraries
 from emendo.records import UserError
 
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
@@ -179,6 +180,8 @@ def load_base(base: str, bits: str = "auto", training: bool = False) -> tuple[An
     `training` keeps bitsandbytes from repacking CPU weights at the first evaluation, which would cut the gradient after it.
     """
     import torch
+
+    quiet_libraries()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name, _, revision = base.partition("@")

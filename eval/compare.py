@@ -68,7 +68,11 @@ def generate(
 ) -> None:
     """Answer all questions in all arms; a folder of an earlier, interrupted run is finished."""
     for arm in arms:
-        run_arm(arm.key, arm.make_answerer(), questions, out_dir, batch_size, progress, seed)
+        answerer = arm.make_answerer()
+        loaded = getattr(answerer, "adapter_id", arm.adapter_id)
+        if loaded != arm.adapter_id:
+            raise UserError(f"arm {arm.key} wants adapter {arm.adapter_id or 'none'!r}, but its model has {loaded or 'none'!r}")
+        run_arm(arm.key, answerer, questions, out_dir, batch_size, progress, seed)
 
 
 def judge(

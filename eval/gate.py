@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,7 @@ def _better(policy: Policy, c: Comparison, attempts: int) -> Check:
     if c.best_gain < policy.min_effect:
         return Check("better", "fail", f"{text}; a gain of {points(policy.min_effect)} is ruled out")
     target = max(c.gain, policy.min_effect)
-    more = questions_needed(target, c.sd, alpha) - c.n if c.sd > 0 else 0
+    more = _more_questions(c, target, alpha)
     need = f"about {more} more questions needed to tell a gain of {points(target)}" if more > 0 else "ask more questions"
     return Check("better", "unclear", f"{text}; {need}")
 
@@ -178,9 +179,16 @@ def _guard(policy: Policy, name: str, c: Comparison | None) -> Check:
     if shown_worse(c, margin):
         return Check(label, "fail", f"{text}; worse")
     room = margin + min(c.gain, 0.0)
-    more = questions_needed(room, c.sd, policy.alpha) - c.n if c.sd > 0 and room > 0 else 0
+    more = _more_questions(c, room, policy.alpha) if room > 0 else 0
     need = f"; about {more} more such questions needed" if more > 0 else ""
     return Check(label, "unclear", f"{text}; a loss beyond the margin is not ruled out{need}")
+
+
+def _more_questions(c: Comparison, difference: float, alpha: float) -> int:
+    """Questions beyond those asked that would tell `difference`; where none changed so far, by the rule of three."""
+    if c.sd > 0:
+        return questions_needed(difference, c.sd, alpha) - c.n
+    return math.ceil(math.log(alpha) / math.log(1 - min(difference, 0.99))) - c.n
 
 
 def _latency(policy: Policy, latency: Latency) -> Check:

@@ -100,7 +100,7 @@ def bootstrap_mean(
         return Interval(*bounds, level, "one unit: no interval")
     estimate = float(sums.sum() / sizes.sum())
     if np.ptp(sums / sizes) < _SAMES:
-        return _rule_of_three(estimate, units, level, bounds)
+        return _rule_of_three(estimate, int(sizes.sum()), level, bounds)
     resampled = _resampled_means(sums, sizes, draws, np.random.default_rng(seed))
     below = float(np.mean(resampled < estimate - _SAMES) + np.mean(np.abs(resampled - estimate) <= _SAMES) / 2)
     left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
@@ -159,10 +159,13 @@ def _resampled_means(sums: Array, sizes: Array, draws: int, rng: np.random.Gener
     return means
 
 
-def _rule_of_three(estimate: float, units: int, level: float, bounds: tuple[float, float]) -> Interval:
-    """Of n equal values: at most 1 - a^(1/n) of the population can differ, and by no more than the bounds allow."""
+def _rule_of_three(estimate: float, n: int, level: float, bounds: tuple[float, float]) -> Interval:
+    """Of n equal values: at most 1 - a^(1/n) of the population can differ, and by no more than the bounds allow.
+
+    Values are counted, not clusters: where none differs nothing shows that those of a cluster differ together.
+    """
     if not all(map(math.isfinite, bounds)):
         return Interval(estimate, estimate, level, "no spread in the data")
-    differing = 1 - ((1 - level) / 2) ** (1 / units)
+    differing = 1 - ((1 - level) / 2) ** (1 / n)
     low, high = (estimate + differing * (bound - estimate) for bound in bounds)
     return Interval(low, high, level, "rule of three (no spread in the data)")

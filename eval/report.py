@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 from emendo.records import UserError
 from eval.evaluation import Evaluation, TableRow
 from eval.flips import find_flips, refusals
-from eval.gate import Verdict
-from eval.report_view import view
+from eval.gate import Verdict, p_text
+from eval.report_view import number, span, view
 from eval.stats import Comparison
 
 _TEMPLATE = "report.html.jinja"
@@ -61,6 +61,18 @@ def write_report(evaluation: Evaluation, out_dir: Path) -> Report:
     _write(report.json, json.dumps(as_data(evaluation), ensure_ascii=False, indent=1, allow_nan=False))
     _write(report.junit, _junit(evaluation))
     return report
+
+
+def table(report: Report, rag: bool = True) -> list[tuple[str, ...]]:
+    """Rows for a terminal, the heading first: metric, before, after, difference with 95 % interval, p, n."""
+    rows: list[tuple[str, ...]] = [("metric", "before", "after", "difference [95 % interval]", "p", "n")]
+    for row in report.rows:
+        c, metric = row.comparison, row.metric
+        if row.rag == rag and c is not None:
+            difference = f"{number(c.difference, metric, signed=True)} {span(c.interval, metric, signed=True)}"
+            label = f"{metric.label.split(' (')[0]}, {'%' if metric.share else metric.unit}"
+            rows.append((label, number(c.before, metric), number(c.after, metric), difference, p_text(c.p), str(c.n)))
+    return rows
 
 
 def read_report(out_dir: Path) -> dict[str, Any]:

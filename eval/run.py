@@ -29,12 +29,12 @@ class Answers(Protocol):
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison. `make_answerer` is called only when a question still has to be asked."""
+    """One side of a comparison. `make_answerer` is called when its turn comes, so that one model is in memory at a time."""
 
     name: str  # "base", "tuned" or any model's name
     rag: bool
     make_answerer: Callable[[], Answers]
-    adapter_id: str = ""
+    adapter_id: str = ""  # that the answerer must turn out to have; "" for the base model
 
     @property
     def key(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
@@ -64,12 +66,12 @@ class Opener:
     def chat_model(self, spec: str = "", adapter: str = "", bits: str = "", embedder: Embedder | None = None) -> BaseChatModel:
         """The model of `spec` (default: the setting), with the adapter folder `adapter`."""
         chosen, answering = self.settings(ModelSettings, "model"), self.settings(AnswerSettings, "answer")
-        spec = spec or chosen.spec
+        spec, bits = spec or chosen.spec, bits or chosen.bits
         if adapter and spec.startswith("hf:"):
             spec = f"{spec.partition('+')[0]}+{adapter}"
-        return load_chat_model(
-            spec, bits=bits or chosen.bits, max_new_tokens=answering.max_new_tokens, embeddings=embedder
-        )
+            if bits == "auto":  # an adapter is served on the precision it was tuned on
+                bits = tuned_bits(Path(adapter))
+        return load_chat_model(spec, bits=bits, max_new_tokens=answering.max_new_tokens, embeddings=embedder)
 
     def answerer(self, retriever: Retriever | None, model: BaseChatModel) -> Answerer:
         """With the refusal threshold the model needs: `quote` cannot decide by itself that no passage holds an answer."""
@@ -78,3 +80,9 @@ class Opener:
             quoting = getattr(model, "model_id", "") == "quote"
             settings = dataclasses.replace(settings, refuse_below=QUOTE_REFUSES_BELOW if quoting else 0.0)
         return Answerer(retriever, model, settings)
+
+
+def tuned_bits(adapter: Path) -> str:
+    """The precision named by the adapter's card; "auto" for an adapter made elsewhere."""
+    card = adapter / "card.json"
+    return str(json.loads(card.read_text(encoding="utf-8"))["settings"]["bits"]) if card.is_file() else "auto"

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def parse_isolated(file: ManualFile, product: str = "", limits: ParseLimits = Pa
 
 def parse_batch(
     files: Sequence[ManualFile], product: str = "", limits: ParseLimits = ParseLimits()
-) -> Iterator[tuple[ManualFile, ParsedManual | UserError]]:
+) -> Generator[tuple[ManualFile, ParsedManual | UserError], None, None]:
     """Each file with its manual or its error, in order; many files share one child, as starting it costs more than a small file.
 
     Where the child dies, its file is tried once more alone (the files before it may have used up the memory), then given up.

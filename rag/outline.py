@@ -64,11 +64,13 @@ def starts_anew(last: str, text: str, short: bool) -> bool:
     """Whether the line `text` begins a new paragraph after the line `last`; `short`: `last` ended well before the margin."""
     if text_block(text).kind != "paragraph":
         return True
+    if text[0] in ",;:)":
+        return False
     ended = last.endswith((".", "!", "?", ":"))
     if ended:
         # A short line without an end of its own is a label, even below a full line.
         return short or (len(text) < 30 and text[-1] not in ".!?,;" and text[0].isupper())
-    return short and not text[0].islower() and text[0] not in ",;)" and not _FUNCTION_WORD.search(last)
+    return short and not text[0].islower() and not _FUNCTION_WORD.search(last)
 
 
 def as_warning(block: Block) -> Block:
@@ -77,7 +79,7 @@ def as_warning(block: Block) -> Block:
     if not match or not block.text[match.end() :]:
         return replace(block, kind="warning") if _SHOUTED.match(block.text) else block
     word = match["loud"] or match["quiet"]
-    # "Warning lights are red" is a sentence and "IMPORTANT POINTS:" a label; "WARNING Hot surface" and "Warning: hot" are warnings.
+    # "Warning lights are red" is a sentence, "IMPORTANT POINTS:" a label; "WARNING Hot surface" and "Warning: hot" are warnings.
     marked = re.search(r"[:!.,–—-]\s*$", match[0])
     if not marked and (not word.isupper() or block.text.endswith(":")):
         return block
@@ -101,17 +103,25 @@ def is_contents_title(text: str) -> bool:
 
 
 def promote_codes(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks, with lines such as "E04 - Motor blocked" made headings where at least three of them each head their own text."""
-    level, marks = 0, []
+    """The blocks, with lines such as "E04 - Motor blocked" made headings where three or more in a section head a text each."""
+    found = list(blocks)
+    level, marks = 0, list[int]()
+
+    def promote() -> None:
+        if len(marks) >= 3:
+            for n in marks:
+                found[n] = replace(found[n], kind="heading", level=min(level + 1, 6))
+        marks.clear()
+
     for n, block in enumerate(blocks):
-        level = block.level if block.kind == "heading" else level
         following = blocks[n + 1] if n + 1 < len(blocks) else None
-        if _is_code(block) and following and following.kind in ("paragraph", "warning") and not _is_code(following):
-            marks.append((n, level + 1))
-    if len(marks) < 3:
-        return list(blocks)
-    promoted = dict(marks)
-    return [replace(b, kind="heading", level=min(promoted[n], 6)) if n in promoted else b for n, b in enumerate(blocks)]
+        if block.kind == "heading":
+            promote()
+            level = block.level
+        elif _is_code(block) and following and following.kind in ("paragraph", "warning") and not _is_code(following):
+            marks.append(n)
+    promote()
+    return found
 
 
 def _is_code(block: Block) -> bool:

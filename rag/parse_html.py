@@ -13,14 +13,15 @@ from rag.outline import Reading, as_warning, table_text, text_block, tidy
 
 _MAIN = ('[role="main"]', "main", "article", "div.document", "div.md-content", "div#content", "div#main-content")
 _DROP = (
-    "script, style, noscript, template, svg, iframe, form, button, nav, aside:not(.admonition), head, footer, [role=navigation], [role=search], "
+    "script, style, noscript, template, svg, iframe, form, button, nav, aside:not(.admonition), head, footer, "
+    "[role=navigation], [role=search], "
     "[role=contentinfo], [hidden], [aria-hidden=true], .headerlink, .sphinxsidebar, .toctree-wrapper, .breadcrumb, .breadcrumbs, "
     ".navigation, .navbar, .footer, .sidebar, .toc, #toc, .related, .skip-link, .cookie-banner, .edit-on-github, .linenos"
 )
 _HEADING = re.compile(r"h([1-6])$")
 _BLOCK_TAGS = set(
-    "address article aside blockquote body center dd details div dl dt fieldset figcaption figure h1 h2 h3 h4 h5 h6 header hr html li "
-    "main ol p pre section summary table ul".split()
+    "address article aside blockquote body center dd details div dl dt fieldset figcaption figure h1 h2 h3 h4 h5 h6 header "
+    "hr html li main ol p pre section summary table ul".split()
 )
 _WORDS = "warning|caution|danger|important|attention|notice|note|tip|hint"
 _SIGNAL = re.compile(_WORDS, re.IGNORECASE)

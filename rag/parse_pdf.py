@@ -13,7 +13,7 @@ from typing import Any
 from emendo.records import Block, Box
 from rag.outline import Reading, is_contents_line, is_contents_title, is_signal_word, readable_title, starts_anew, text_block
 from rag.pdf_headings import find_headings
-from rag.pdf_lines import Line, Page, open_pdf, read_outline, read_pages
+from rag.pdf_lines import HYPHEN, Line, Page, open_pdf, read_outline, read_pages
 from rag.pdf_tables import Table, find_tables
 
 _NUMBERED = re.compile(r"^\d+(?:\.\d+)*\.?\s")
@@ -158,7 +158,7 @@ def _breaks(group: Sequence[Line], line: Line, headings: dict[Line, int], right:
         return True
     if line.mono and last.mono:
         return False
-    if last.text.endswith("\ufffe") or is_signal_word(last.text):
+    if last.text.endswith(HYPHEN) or is_signal_word(last.text):
         return False
     # Below a numbered step, a line that starts as far left as the number and follows a full stop is no part of it.
     if text_block(group[0].text).kind == "step" and line.box.x0 <= group[0].box.x0 + 2 and last.text[-1] in ".!?":
@@ -172,7 +172,7 @@ def _make_block(lines: Sequence[Line], headings: dict[Line, int], words: Counter
     for line in lines[1:]:
         text = f"{text}\n{line.text}" if line.mono else join_lines(text, line.text, words)
     page, boxes = lines[0].box.page, (_around([line.box for line in lines]),)
-    text = text.replace("\ufffe", "-")
+    text = text.replace(HYPHEN, "-")
     if lines[0] in headings:
         return Block("heading", re.sub(r"^[-–•]\s+", "", text).rstrip(" :："), headings[lines[0]], page, boxes)
     if all(line.mono for line in lines):
@@ -182,7 +182,7 @@ def _make_block(lines: Sequence[Line], headings: dict[Line, int], words: Counter
 
 def join_lines(text: str, following: str, words: Counter[str]) -> str:
     """Two lines as one. A word cut by a hyphen is mended the way the rest of the document spells it."""
-    if text.endswith("\ufffe") or (text.endswith("-") and text[-2:-1].isalpha()):
+    if text.endswith(HYPHEN) or (text.endswith("-") and text[-2:-1].isalpha()):
         stem, head, tail = text[:-1], re.findall(r"\w*$", text[:-1])[0], re.findall(r"^\w*", following)[0]
         hyphenated, plain = words[f"{head}-{tail}".lower()], words[f"{head}{tail}".lower()]
         if not tail[:1].islower() or hyphenated > plain:
@@ -196,7 +196,10 @@ def _vocabulary(pages: Sequence[Page]) -> Counter[str]:
 
 
 def _append(blocks: list[Block], block: Block, words: Counter[str]) -> None:
-    """Add the block, or join it to the last one when the page break cut a sentence."""
+    """Add the block, or join it to the last one when the page break cut a sentence.
+
+    Parts of a table stay apart, so that a row is cited with the page it stands on.
+    """
     last = blocks[-1] if blocks else None
     cut = last is not None and last.page != block.page and last.kind not in ("heading", "table") and block.kind == "paragraph"
     if last is not None and cut and last.text[-1] not in ".!?:" and block.text[:1].islower():

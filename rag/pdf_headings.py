@@ -102,9 +102,9 @@ def _could_be_heading(line: Line) -> bool:
     text = line.text
     if len(text) > 120 or len(text.split()) > _MAX_WORDS or sum(c.isalpha() for c in text) < 2 or is_contents_line(text):
         return False
-    if text[0] in "•▪" or "\ue000" <= text[0] <= "\uf8ff" or text.lstrip("-–([“\"' ")[:1].islower():
+    if text[0] in "•▪" or "\ue000" <= text[0] <= "\uf8ff" or text[-1] in ",;":
         return False
-    if text.endswith(".") and len(text.split()) > 6:
+    if text.endswith(".") and len(text.split()) > 6 and _depth(line) < 2:
         return False
     # A signal word in large letters stands above its warning.
     return not is_signal_word(text) and text_block(text).kind != "warning" and "://" not in text
@@ -112,7 +112,12 @@ def _could_be_heading(line: Line) -> bool:
 
 def _stands_alone(line: Line, above: Line | None, below: Line | None, loud: set[Line]) -> bool:
     """For a line as small as the body: nothing but a heading is loud, short, no sentence, and set apart from what is above."""
-    if line.text[-1] in ".,;" or len(line.text.split()) > 10 or text_block(line.text).kind == "list_item":
+    if (
+        line.text[-1] == "."
+        or line.text.lstrip("-–([“\"' ")[:1].islower()
+        or len(line.text.split()) > 10
+        or text_block(line.text).kind == "list_item"
+    ):
         return False
     step = text_block(line.text).kind == "step"
     apart = above is None or line.box.y0 - above.box.y1 > line.size * 0.5 or line.box.y0 < above.box.y0

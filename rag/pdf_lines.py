@@ -15,6 +15,8 @@ import pypdfium2.raw as raw
 from emendo.records import Box, UserError
 from rag.outline import tidy
 
+HYPHEN = "\ufffe"  # pdfium's mark of a hyphen at the end of a line, kept there until lines are joined
+
 
 @dataclass(frozen=True)
 class Line:
@@ -73,11 +75,10 @@ def read_pages(document: pdfium.PdfDocument) -> Iterator[Page]:
     """Every page in order; each is closed before the next is opened."""
     for index in range(len(document)):
         page = document[index]
-        width, height = page.get_size()
         text_page = page.get_textpage()
         try:
-            lines = tuple(_read_lines(text_page.raw, index + 1, height))
-            yield Page(index + 1, width, height, lines, _count_rules(page), _count_images(page))
+            reader = _PageReader(page, text_page.raw, index + 1)
+            yield Page(index + 1, reader.width, reader.height, tuple(reader.lines()), _count_rules(page), _count_images(page))
         finally:
             text_page.close()
             page.close()
@@ -99,56 +100,67 @@ def read_outline(document: pdfium.PdfDocument) -> list[OutlineEntry]:
     return entries
 
 
-def _read_lines(page: Any, number: int, height: float) -> Iterator[Line]:
-    start, text = 0, ""
-    count = raw.FPDFText_CountChars(page)
-    for index in range(count):
-        code = raw.FPDFText_GetUnicode(page, index)
-        if code in (2, 0xFFFE):  # a hyphen at the end of a line; pdfium goes on with the next line without a break
-            yield from _make_line(page, number, height, start, index + 1, text + "\ufffe")
-            start, text = index + 1, ""
-        elif code in (10, 13):
-            yield from _make_line(page, number, height, start, index, text)
-            start, text = index + 1, ""
-        else:
-            text += chr(code) if code else ""
-    yield from _make_line(page, number, height, start, count, text)
+class _PageReader:
+    """The lines of one open page."""
 
+    def __init__(self, page: pdfium.PdfPage, text_page: Any, number: int) -> None:
+        self.page = page
+        self.text_page = text_page
+        self.number = number
+        self.width, self.height = page.get_size()
 
-def _make_line(page: Any, number: int, height: float, start: int, end: int, text: str) -> Iterator[Line]:
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # pdfium counts in UTF-16 units
-    clean = tidy(text)  # may end in U+FFFE, the mark of a hyphen, which stays until lines are joined
-    if not clean:
-        return
-    rectangle = _bounds(page, start, end - start)
-    if rectangle is None:
-        return
-    left, top, right, bottom = rectangle
-    sizes, weights, fonts = [], [], []
-    for index in range(start, end, max(1, (end - start) // 12)):
-        if raw.FPDFText_GetUnicode(page, index) in (32, 160):
-            continue
-        sizes.append(_drawn_size(page, index))
-        weights.append(raw.FPDFText_GetFontWeight(page, index))
-        fonts.append(_font_name(page, index))
-    # Weights above 1000 are noise of printer drivers.
-    bold = sum(600 <= w <= 1000 or "bold" in f or "black" in f or "heavy" in f for w, f in zip(weights, fonts, strict=True))
-    font = max(set(fonts), key=fonts.count) if fonts else ""
-    box = Box(number, round(left, 1), round(height - top, 1), round(right, 1), round(height - bottom, 1))
-    yield Line(clean, box, round(median(sizes), 1) if sizes else 0.0, bold * 2 > len(fonts), font)
+    def lines(self) -> Iterator[Line]:
+        start, text = 0, ""
+        count = raw.FPDFText_CountChars(self.text_page)
+        for index in range(count):
+            code = raw.FPDFText_GetUnicode(self.text_page, index)
+            if code in (2, 0xFFFE):  # a hyphen at the end of a line; pdfium goes on with the next line without a break
+                yield from self._line(start, index + 1, text + HYPHEN)
+                start, text = index + 1, ""
+            elif code in (10, 13):
+                yield from self._line(start, index, text)
+                start, text = index + 1, ""
+            else:
+                text += chr(code) if code else ""
+        yield from self._line(start, count, text)
 
+    def _line(self, start: int, end: int, text: str) -> Iterator[Line]:
+        """The line of the characters [start, end), unless nothing of it is drawn."""
+        text = tidy(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))  # pdfium counts in UTF-16 units
+        box = self._box(start, end - start) if text else None
+        if box is None:
+            return
+        sizes, weights, fonts = [], [], []
+        for index in range(start, end, max(1, (end - start) // 12)):
+            if raw.FPDFText_GetUnicode(self.text_page, index) not in (32, 160):
+                sizes.append(_drawn_size(self.text_page, index))
+                weights.append(raw.FPDFText_GetFontWeight(self.text_page, index))
+                fonts.append(_font_name(self.text_page, index))
+        # Weights above 1000 are noise of printer drivers.
+        bold = sum(600 <= w <= 1000 or "bold" in f or "black" in f or "heavy" in f for w, f in zip(weights, fonts, strict=True))
+        font = max(set(fonts), key=fonts.count) if fonts else ""
+        yield Line(text, box, round(median(sizes), 1) if sizes else 0.0, bold * 2 > len(fonts), font)
 
-def _bounds(page: Any, start: int, count: int) -> tuple[float, float, float, float] | None:
-    """Left, top, right, bottom around the characters (y upwards); None when nothing of them is drawn."""
-    edges: list[tuple[float, float, float, float]] = []
-    values = [ctypes.c_double() for _ in range(4)]
-    for n in range(raw.FPDFText_CountRects(page, start, count)):
-        if raw.FPDFText_GetRect(page, n, *values):
-            left, top, right, bottom = (value.value for value in values)
-            edges.append((left, top, right, bottom))
-    if not edges:
-        return None
-    return min(e[0] for e in edges), max(e[1] for e in edges), max(e[2] for e in edges), min(e[3] for e in edges)
+    def _box(self, start: int, count: int) -> Box | None:
+        """Around the characters, as the page is shown: turned and cropped. None when nothing of them is drawn."""
+        corners: list[tuple[float, float]] = []
+        values = [ctypes.c_double() for _ in range(4)]
+        for n in range(raw.FPDFText_CountRects(self.text_page, start, count)):
+            if raw.FPDFText_GetRect(self.text_page, n, *values):
+                left, top, right, bottom = (value.value for value in values)
+                corners += [self._shown(left, top), self._shown(right, bottom)]
+        if not corners:
+            return None
+        xs, ys = zip(*corners, strict=True)
+        return Box(self.number, *(round(edge, 1) for edge in (min(xs), min(ys), max(xs), max(ys))))
+
+    def _shown(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the page's own space in points from the top left of what is shown."""
+        scale = 100  # pdfium gives whole device units
+        across, down = ctypes.c_int(), ctypes.c_int()
+        size = (round(self.width * scale), round(self.height * scale))
+        raw.FPDF_PageToDevice(self.page.raw, 0, 0, *size, 0, x, y, across, down)
+        return across.value / scale, down.value / scale
 
 
 def _drawn_size(page: Any, index: int) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from emendo.records import UserError
 from serve.session import ServeContext
-from serve.theme import FAVICON, SCRIPT, STYLE, make_theme
+from serve.theme import FAVICON, STYLE, make_head, make_theme
 
 HEADER = f'<header id="brand">{FAVICON.read_text(encoding="utf-8")}<h1>Emendo</h1></header>'
 
@@ -60,7 +60,7 @@ def launch(context: ServeContext, host: str = "127.0.0.1", port: int = 7860, ope
             show_error=True,
             theme=make_theme(),
             css_paths=STYLE,
-            head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
+            head=make_head(),
             favicon_path=FAVICON,
             footer_links=[],
             max_file_size=f"{context.settings.max_file_mb}mb",

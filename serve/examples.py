@@ -29,11 +29,14 @@ def question_of(heading: str) -> str:
     """`Replacing the battery` -> `How do I replace the battery?`"""
     if heading.endswith("?"):
         return heading
+    if heading.lower().startswith("how to "):
+        return f"How do I {heading[7:]}?"
+    heading = heading.lower() if heading.isupper() and " " in heading else heading
     first, _, rest = heading.partition(" ")
     action = _action(first.lower())
     if action and rest:
-        return f"How do I {action} {rest[0].lower() + rest[1:] if not rest[:2].isupper() else rest}?"
-    return f"What does the manual say about {heading if heading.isupper() else heading[0].lower() + heading[1:]}?"
+        return f"How do I {action} {_uncapitalised(rest)}?"
+    return f"What does the manual say about {_uncapitalised(heading)}?"
 
 
 def _action(word: str) -> str:
@@ -41,3 +44,8 @@ def _action(word: str) -> str:
     stem = word.removesuffix("ing")
     candidates = [word] if stem == word else [stem, f"{stem}e", stem[:-1]]  # install-ing, replac-ing, set-t-ing
     return next((candidate for candidate in candidates if candidate in _ACTIONS), "")
+
+
+def _uncapitalised(text: str) -> str:
+    """With a small first letter, unless it begins with an abbreviation."""
+    return text if text[:2].isupper() else text[0].lower() + text[1:]

@@ -10,6 +10,11 @@ STYLE = ROOM / "style.css"
 SCRIPT = ROOM / "script.js"
 FAVICON = ROOM / "favicon.svg"
 
+# Gradio puts every rule of a style sheet inside its page column; these are for the frame around it.
+FRAME = """@media (max-width: 768px) {
+  .gradio-container { padding: 0 !important; }
+  .gradio-container .main.fillable { padding: 6px 12px !important; }
+}"""
 # Eleven shades each, 50 to 950.
 INK = "#eef6f4 #d6e9e5 #aed3cc #82b8af #4f978c #2f7a70 #20635a #1b5049 #17403b #12332f #0a201e".split()
 PAPER = "#faf9f6 #f3f1ec #e6e3db #d2cec3 #a09c91 #75726a #57554f #3d3d39 #262927 #1a1d1c #121514".split()
@@ -68,3 +73,8 @@ def make_theme() -> Any:
         checkbox_label_background_fill="transparent",
         checkbox_label_background_fill_dark="transparent",
     )
+
+
+def make_head() -> str:
+    """What goes into the page's <head>: the frame's style and the script."""
+    return f"<style>{FRAME}</style><script>{SCRIPT.read_text(encoding='utf-8')}</script>"

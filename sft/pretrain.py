@@ -25,6 +25,7 @@ from typing import Any
 from emendo.records import UserError
 from sft.grammar import Manual, Passage, make_manual
 from sft.pretrain_corpus import fetch, read_manuals
+from sft.pretrain_hints import IGNORED, build_hints, hint_loss
 from sft.pretrain_init import build_model
 from sft.pretrain_probe import exam_rows, score
 from sft.pretrain_rows import Tokens, batches
@@ -63,7 +64,8 @@ def pretrain(settings: PretrainSettings, out: Path, work: Path, resume: bool = F
     pages, unseen = _pages(settings, work)
     tokenizer = _tokenizer(settings, work, pages, resume)
     model = build_model(tokenizer, settings.seed).to("cuda" if torch.cuda.is_available() else "cpu")
-    optimizers = _optimizers(model, settings)
+    hints = build_hints(model)
+    optimizers = _optimizers(model, hints, settings)
     progress = _load(work, model, optimizers) if resume else Progress()
     exams = {"documentation": exam_rows(settings.exam_rows, unseen), "invented": exam_rows(settings.exam_rows, ())}
     total, begun, earlier = settings.minutes * 60, time.monotonic(), progress.seconds
@@ -77,7 +79,7 @@ def pretrain(settings: PretrainSettings, out: Path, work: Path, resume: bool = F
     next_exam, loss_sum, loss_count = progress.seconds + settings.exam_minutes * 60, 0.0, 0
     for batch in batches(rng, gone, tokenizer, pages, settings.batch_tokens):
         _set_rates(optimizers, settings, progress.steps, gone())
-        loss_sum, loss_count = loss_sum + _step(model, optimizers, batch), loss_count + 1
+        loss_sum, loss_count = loss_sum + _step(model, hints, optimizers, batch), loss_count + 1
         progress.steps += 1
         progress.tokens += sum(len(row.ids) for row in batch)
         if progress.steps % 25 == 0:
@@ -130,12 +132,13 @@ def _tokenizer(settings: PretrainSettings, work: Path, pages: Sequence[Manual], 
     return tokenizer
 
 
-def _optimizers(model: Any, settings: PretrainSettings) -> list[Any]:
+def _optimizers(model: Any, hints: Any, settings: PretrainSettings) -> list[Any]:
     """Muon (momentum, then orthogonalised updates; torch.optim.Muon) learns hidden matrices in about half of AdamW's tokens."""
     import torch
 
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    rest += list(hints.parameters())
     muon = torch.optim.Muon(matrices, lr=settings.matrix_lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
     return [muon, torch.optim.AdamW(rest, lr=settings.other_lr, betas=(0.9, 0.98), weight_decay=0.0)]
 
@@ -150,21 +153,26 @@ def _set_rates(optimizers: Sequence[Any], settings: PretrainSettings, step: int,
             group["lr"] = rate * scale
 
 
-def _step(model: Any, optimizers: Sequence[Any], batch: Sequence[Tokens]) -> float:
-    """One update; returns the weighted loss in nats a labelled token. UserError when it is not finite."""
+def _step(model: Any, hints: Any, optimizers: Sequence[Any], batch: Sequence[Tokens]) -> float:
+    """One update; returns the mean loss in nats over the tokens of the answers. UserError when it is not finite."""
     import torch
 
     width = max(len(row.ids) for row in batch)
     ids = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in batch], device=model.device)
     weights = torch.tensor([row.weights + [0.0] * (width - len(row.ids)) for row in batch], device=model.device)
+    marks = torch.tensor(
+        [[row.hints[n] + [IGNORED] * (width - len(row.hints[n])) for row in batch] for n in range(3)], device=model.device
+    )
     labelled = weights[:, 1:] > 0
     with torch.autocast(model.device.type, torch.bfloat16):
         # Rows are padded on the right and attention is causal, so no mask is needed and the fast kernel is taken.
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][labelled]
         logits = model.lm_head(hidden).float()  # of labelled positions only: most of a prompt is never scored
+        hinted = hint_loss(hints, model.lm_head.weight, marks) if (marks != IGNORED).any() else 0.0
     losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][labelled], reduction="none")
     chosen = weights[:, 1:][labelled]
-    loss = (losses * chosen).sum() / chosen.sum()
+    answer_loss = losses[chosen >= 1].mean()
+    loss = (losses * chosen).sum() / chosen.sum() + 0.4 * hinted
     if not torch.isfinite(loss):
         raise UserError("the loss is not finite; resume from the last checkpoint with a lower --matrix-lr")
     loss.backward()
@@ -172,7 +180,7 @@ def _step(model: Any, optimizers: Sequence[Any], batch: Sequence[Tokens]) -> flo
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return float(loss)
+    return float(answer_loss)
 
 
 def publish(model: Any, tokenizer: Any, out: Path, figures: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from emendo.records import Chunk
 from rag.prompt import REFUSAL, build_messages
 from sft.grammar import Ask, Manual, Passage, as_customer, make_manual
 from sft.pretrain_corpus import cloze_ask, swap_words
+from sft.pretrain_hints import Labels, labels
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.05, 0.4, (1, 2), (1, 3), 160),
-    Stage(0.30, 0.05, (1, 3), (1, 4), 256),
-    Stage(0.65, 0.02, (2, 4), (2, 6), 480),
-    Stage(0.90, 0.0, (2, 4), (3, 10), 1000),
+    Stage(0.03, 0.4, (1, 2), (1, 3), 160),
+    Stage(0.42, 0.03, (1, 3), (1, 4), 256),
+    Stage(0.72, 0.01, (2, 4), (2, 6), 480),
+    Stage(0.92, 0.0, (2, 4), (3, 10), 1000),
     Stage(1.01, 0.0, (3, 4), (3, 14), 1200),
 )
 
@@ -50,6 +51,7 @@ class QARow:
 class Tokens:
     ids: list[int]
     weights: list[float]  # loss weight of predicting each id; 0 is not labelled
+    hints: Labels = ([], [], [])  # of the first ids; the rest have none
 
 
 def stage_at(progress: float) -> Stage:
@@ -127,12 +129,14 @@ def encode_row(row: QARow, tokenizer: Any, rng: random.Random, language: float =
 
     `language` is the loss weight of one prompt token in ten, picked at random: plain language modelling at little cost.
     """
-    prompt = tokenizer.apply_chat_template(row.messages(), add_generation_prompt=True, return_dict=True)["input_ids"]
+    text = tokenizer.apply_chat_template(row.messages(), add_generation_prompt=True, tokenize=False)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    prompt = encoded["input_ids"]
     answer = tokenizer(row.answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     weights = [language if rng.random() < 0.1 else 0.0 for _ in prompt]
     weights += [3.0 if n < 3 else 1.0 for n in range(len(answer))]
     weights[-2] = weights[-1] = 2.0
-    return Tokens([*prompt, *answer], weights)
+    return Tokens([*prompt, *answer], weights, labels(text, prompt, encoded["offset_mapping"], row.cited, row.units))
 
 
 def lookup_row(rng: random.Random, vocabulary: int, length: int) -> Tokens:
@@ -159,7 +163,7 @@ def batches(
                 rows.append(lookup_row(rng, len(tokenizer), rng.randint(24, 96)))
                 continue
             drawn = stage if rng.random() < 0.8 else rng.choice(STAGES[: STAGES.index(stage) + 1])
-            row = encode_row(qa_row(rng, drawn, pages), tokenizer, rng, 0.3 if gone < 0.4 else 0.1)
+            row = encode_row(qa_row(rng, drawn, pages), tokenizer, rng, 0.15 if gone < 0.4 else 0.05)
             if len(row.ids) <= stage.tokens:
                 rows.append(row)
         rows.sort(key=lambda row: len(row.ids))

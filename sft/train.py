@@ -99,8 +99,10 @@ def build_trainer(
     progress: Progress,
 ) -> Any:
     """The SFTTrainer, its adapters in fp32 (TRL casts them to bf16, where small updates are lost and resume is not exact)."""
+    import datasets
     import torch
     from peft import LoraConfig
+    from transformers import PrinterCallback
     from trl import SFTConfig
 
     from sft.trainer import ProgressCallback, SealedTrainer, to_dataset
@@ -113,6 +115,7 @@ def build_trainer(
         task_type="CAUSAL_LM",
     )
     ordered = batches_in_order(rows, settings.batch_size, settings.epochs, settings.seed)
+    datasets.disable_progress_bars()
     updates = math.ceil(len(ordered) / (settings.batch_size * settings.accumulate))
     config = SFTConfig(
         output_dir=str(run),
@@ -152,6 +155,7 @@ def build_trainer(
         eval_dataset=to_dataset(validation) if validation else None,
         callbacks=[ProgressCallback(progress)],
     )
+    trainer.remove_callback(PrinterCallback)
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -456,7 +456,7 @@ def test_real_pdfs_keep_their_headings_and_quotes(name: str, pages: int, heading
     assert set(headings) <= found
     assert manual.document.pages == pages
     assert not any(re.search(r"\.{6,}\s*\d+$", text) for text in texts(manual))
-    words = {page: set() for page in range(pages + 1)}
+    words: dict[int, set[str]] = {page: set() for page in range(pages + 1)}
     for block in blocks(manual):
         for page in {block.page, *(box.page for box in block.boxes)}:
             words[page or 0].update(re.findall(r"\w+", block.text.lower()))

@@ -41,7 +41,9 @@ class ChatPage:
 
     def _lay_out_dialogue(self) -> None:
         with gr.Row(elem_id="scope"):
-            self.product = gr.Dropdown([ALL_PRODUCTS], value=ALL_PRODUCTS, show_label=False, container=False, min_width=160)
+            self.product = gr.Dropdown(
+                [ALL_PRODUCTS], value=ALL_PRODUCTS, label="Product", show_label=False, container=False, min_width=160
+            )
             self.model = gr.HTML(self.model_html(), elem_id="model-label")
         self.guide = gr.HTML(GUIDE, visible=False, elem_id="guide")
         self.chat = gr.Chatbot(

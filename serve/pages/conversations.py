@@ -18,8 +18,12 @@ class ConversationList:
     def __init__(self, context: ServeContext):
         self.context = context
         self.new = gr.Button("New conversation", size="sm", variant="primary", elem_id="new-conversation")
-        self.search = gr.Textbox(placeholder="Search", show_label=False, container=False, elem_id="search-conversations")
-        self.list = gr.Radio([], show_label=False, container=False, elem_classes="list", elem_id="conversation-list")
+        self.search = gr.Textbox(
+            placeholder="Search", label="Search conversations", show_label=False, container=False, elem_id="search-conversations"
+        )
+        self.list = gr.Radio(
+            [], label="Conversations", show_label=False, container=False, elem_classes="list", elem_id="conversation-list"
+        )
         with gr.Accordion("Rename or delete", open=False, visible=False, elem_id="manage") as self.manage:
             self.title = gr.Textbox(label="Title", max_length=120)
             with gr.Row():

@@ -21,10 +21,14 @@ class CorrectionsPage:
         self.context = context
         with gr.Column(elem_classes="page"):
             gr.HTML("<h2>Corrections</h2><p class='muted'>Approved ones become training examples.</p>")
-            self.status = gr.Radio(FILTERS, value="open", show_label=False, container=False, elem_id="status-filter")
+            self.status = gr.Radio(
+                FILTERS, value="open", label="Status", show_label=False, container=False, elem_id="status-filter"
+            )
             with gr.Row(equal_height=False):
                 with gr.Column(scale=2, min_width=260):
-                    self.list = gr.Radio([], show_label=False, container=False, elem_classes="list", elem_id="correction-list")
+                    self.list = gr.Radio(
+                        [], label="Corrections", show_label=False, container=False, elem_classes="list", elem_id="correction-list"
+                    )
                 with gr.Column(scale=5, min_width=320):
                     self.detail = gr.HTML(EMPTY, elem_id="correction-detail")
                     with gr.Row(visible=False, elem_id="verdict") as self.verdict:

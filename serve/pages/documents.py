@@ -68,14 +68,16 @@ class DocumentsPage:
         notes: list[str] = []
         for upload in files:
             path = self._keep(Path(upload))
+            yield "".join(notes) + progress_html(f"{path.name}: opening", 0, 0), gr.skip()
             try:
                 for report in run_ingest(self.context.index_directory, path, self.context.embedder_spec, product.strip()):
                     if isinstance(report, Progress):
                         yield "".join(notes) + progress_html(f"{path.name}: {report.stage}", report.done, report.total), gr.skip()
                     else:
                         notes.append(note_html(f"{path.name}: {outcome(report)}"))
+                _former(path).unlink(missing_ok=True)
             except UserError as error:
-                path.unlink()
+                self._give_up(path)
                 notes.append(note_html(f"{path.name}: {error}"))
         self.context.refresh()
         yield "".join(notes), None
@@ -106,8 +108,21 @@ class DocumentsPage:
 
     def _keep(self, upload: Path) -> Path:
         """Move an upload out of Gradio's file cache, which serves a file to anyone who knows its path."""
-        self.context.workspace.sources.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.move(upload, self.context.workspace.sources / upload.name))
+        path = self.context.workspace.sources / upload.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.replace(_former(path))
+        return Path(shutil.move(upload, path))
+
+    def _give_up(self, path: Path) -> None:
+        """Forget an upload that could not be read; a former file of that name comes back."""
+        path.unlink()
+        if _former(path).exists():
+            _former(path).replace(path)
+
+
+def _former(path: Path) -> Path:
+    return path.with_name(f".{path.name}.former")
 
 
 def outcome(summary: dict[str, Any]) -> str:

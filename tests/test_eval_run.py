@@ -1,0 +1,103 @@
+"""Answering in batches, and taking a killed run up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from scripted_arms import ScriptedArm, make_questions, right, wrong
+
+from emendo.records import UserError
+from eval.run import read_answers, read_manifest, run_arm
+
+QUESTIONS = make_questions(20, unanswerable=4)
+
+
+def test_all_questions_are_answered_in_order_and_recorded(tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    rows = run_arm("base", ScriptedArm(QUESTIONS, right), QUESTIONS, tmp_path, 8, lambda *done: seen.append(done), seed=3)
+    assert [row.question_id for row in rows] == [question.id for question in QUESTIONS]
+    assert read_answers(tmp_path, "base") == rows
+    assert seen == [("base", 8, 20), ("base", 16, 20), ("base", 20, 20)]
+    manifest = read_manifest(tmp_path, "base")
+    assert (manifest["model_id"], manifest["batch_size"], manifest["seed"], manifest["questions"]) == ("scripted", 8, 3, 20)
+    assert len(manifest["questions_sha256"]) == 64
+
+
+def test_finished_run_asks_nothing_again(tmp_path: Path) -> None:
+    first = run_arm("base", ScriptedArm(QUESTIONS, right), QUESTIONS, tmp_path)
+    again = ScriptedArm(QUESTIONS, wrong)
+    assert run_arm("base", again, QUESTIONS, tmp_path) == first
+    assert again.asked == []
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"question_id": "q007", "ans', b'{"question_id": "q003", "answer": {"text": "\xc3'])
+def test_torn_last_line_is_dropped_and_asked_again(tmp_path: Path, torn: bytes) -> None:
+    run_arm("base", ScriptedArm(QUESTIONS, right), QUESTIONS, tmp_path, batch_size=8)
+    path = tmp_path / "base.jsonl"
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole[:11]) + torn)
+    answerer = ScriptedArm(QUESTIONS, right)
+    rows = run_arm("base", answerer, QUESTIONS, tmp_path, batch_size=8)
+    assert answerer.asked == [question.question for question in QUESTIONS[11:]]
+    assert [row.question_id for row in rows] == [question.id for question in QUESTIONS]
+    assert len(path.read_bytes().splitlines()) == 20
+
+
+def test_kill_half_way_and_resume(tmp_path: Path) -> None:
+    """A process that is killed without warning: nothing that it recorded is asked again, nothing is missing."""
+    tests = Path(__file__).parent
+    script = f"""
+import sys, time
+sys.path[:0] = [{str(tests)!r}, {str(tests.parent)!r}]
+from pathlib import Path
+from scripted_arms import ScriptedArm, make_questions, right
+from eval.run import run_arm
+questions = make_questions(20, unanswerable=4)
+def slow(question):
+    time.sleep(0.05)
+    return right(question)
+run_arm("base", ScriptedArm(questions, slow), questions, Path({str(tmp_path)!r}), batch_size=2)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script])
+    path = tmp_path / "base.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (path.exists() and path.read_bytes().count(b"\n") >= 4):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    recorded = [
+        json.loads(line)["question_id"] for line in path.read_bytes().decode().splitlines(keepends=True) if line[-1] == "\n"
+    ]
+    assert 4 <= len(recorded) < 20
+    answerer = ScriptedArm(QUESTIONS, right)
+    rows = run_arm("base", answerer, QUESTIONS, tmp_path, batch_size=2)
+    assert len(answerer.asked) == 20 - len(recorded)
+    assert [row.question_id for row in rows] == [question.id for question in QUESTIONS]
+    kept = [row.question_id for row in read_answers(tmp_path, "base")]
+    assert sorted(kept) == sorted(set(kept))
+
+
+@pytest.mark.parametrize("change", ["model", "questions", "batch"])
+def test_another_run_is_not_resumed(tmp_path: Path, change: str) -> None:
+    run_arm("base", ScriptedArm(QUESTIONS, right), QUESTIONS, tmp_path)
+    answerer = ScriptedArm(QUESTIONS, right, model_id="other" if change == "model" else "scripted")
+    questions = QUESTIONS[:5] if change == "questions" else QUESTIONS
+    with pytest.raises(UserError, match="holds answers of another run"):
+        run_arm("base", answerer, questions, tmp_path, batch_size=4 if change == "batch" else 16)
+
+
+def test_no_questions_no_answers_and_a_damaged_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no question to ask"):
+        run_arm("base", ScriptedArm([], right), [], tmp_path)
+    with pytest.raises(UserError, match="no answers of arm 'base'"):
+        read_answers(tmp_path, "base")
+    (tmp_path / "base.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match=r"base\.jsonl:1 is damaged"):
+        read_answers(tmp_path, "base")

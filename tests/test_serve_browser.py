@@ -1,0 +1,173 @@
+"""The app in a real browser: ask, see the source, correct; no console error, no request to another host."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_bot import MARKDOWN, make_context
+
+from emendo.scripted_model import ScriptedChatModel
+from serve.app import launch
+from serve.session import ServeContext
+
+CHROMIUM = shutil.which("chromium")
+QUESTION = "How long does the battery of the kettle last?"
+SWITCHES = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --no-first-run".split()
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
+
+
+class SlowChatModel(ScriptedChatModel):
+    """Writes so slowly that a person can stop it."""
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        for piece in super()._stream(*args, **kwargs):
+            time.sleep(0.2)
+            yield piece
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServeContext, str]]:
+    """The running app over two small manuals, answered by quoting."""
+    context = make_context(tmp_path_factory.mktemp("site"))
+    port = free_port()
+    app = launch(context, port=port)
+    yield context, f"http://127.0.0.1:{port}"
+    app.close()
+
+
+def open_page(browser: Any, url: str, width: int = 1280, dark: bool = False) -> tuple[Any, list[str]]:
+    """A page, and the list that every console error, failed request and foreign request is added to."""
+    page = browser.new_page(viewport={"width": width, "height": 840}, color_scheme="dark" if dark else "light")
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith((url, "data:", "blob:")) else faults.append(request.url))
+    page.on("response", lambda response: faults.append(f"{response.status} {response.url}") if response.status >= 400 else None)
+    page.goto(url)
+    page.wait_for_selector("#question textarea:enabled")
+    return page, faults
+
+
+def ask(page: Any, question: str) -> None:
+    page.fill("#question textarea", question)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answer-foot")
+
+
+def test_ask_see_the_source_correct_it_in_three_clicks(site: tuple[ServeContext, str], browser: Any) -> None:
+    context, url = site
+    page, faults = open_page(browser, url)
+    ask(page, QUESTION)
+    assert "40 hours" in page.inner_text(".answer-text")
+    assert "Supported by the manual · p. 1" in page.inner_text(".answer-foot")
+    page.wait_for_selector("#source-1")
+    assert "40 hours" in page.inner_text("#source-1 .passage mark")
+
+    page.click(".cite >> nth=0")
+    assert "flash" in page.get_attribute("#source-1", "class")
+    page.click("#source-1 .show-page")
+    page.wait_for_selector(".page-view img")
+    assert page.evaluate("document.querySelector('.page-view img').naturalWidth") == 900
+
+    page.click("#chat button[aria-label='Dislike']")  # first click
+    page.wait_for_selector("#corrected textarea")
+    page.fill("#corrected textarea", "The battery lasts 40 hours.")
+    page.click("#evidence-choice input >> nth=0")  # second
+    page.click("#submit-correction")  # third
+    page.get_by_text("Correction 1 recorded").wait_for()
+    ((_, correction),) = context.store.corrections("open")
+    assert correction.corrected == "The battery lasts 40 hours. [1]"
+    assert correction.question == QUESTION
+
+    page.get_by_role("tab", name="Corrections").click()
+    page.wait_for_selector(".correction ins")
+    page.click("#approve")
+    page.get_by_text("Nothing here").wait_for()
+    assert len(context.store.corrections("approved")) == 1
+    assert faults == []
+    page.close()
+
+
+def test_a_reload_shows_the_conversation_again(site: tuple[ServeContext, str], browser: Any) -> None:
+    _, url = site
+    page, faults = open_page(browser, url)
+    ask(page, "How do I clean the lamp?")
+    page.reload()
+    page.click("#conversation-list label:has-text('clean the lamp')")
+    page.wait_for_selector(".answer-foot")
+    assert "dry cloth" in page.inner_text(".answer-text")
+    assert faults == []
+    page.close()
+
+
+def test_an_answer_is_stopped_and_the_question_comes_back(browser: Any, tmp_path: Path) -> None:
+    context = make_context(tmp_path, SlowChatModel(otherwise="word " * 200))
+    port = free_port()
+    app = launch(context, port=port)
+    page, faults = open_page(browser, f"http://127.0.0.1:{port}")
+    page.fill("#question textarea", QUESTION)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answer-text.writing:has-text('word')")
+    page.click("#question .stop-button")
+    page.wait_for_function("q => document.querySelector('#question textarea').value === q", arg=QUESTION)
+    page.wait_for_selector(".writing", state="detached")
+    assert context.store.conversations() == []
+    assert faults == []
+    page.close()
+    app.close()
+
+
+def test_first_run_add_a_manual_then_ask(browser: Any, tmp_path: Path) -> None:
+    context = make_context(tmp_path / "workspace", manuals=False)
+    (tmp_path / "lamp.md").write_text(MARKDOWN, encoding="utf-8")
+    port = free_port()
+    app = launch(context, port=port)
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{port}")
+    page.get_by_text("Start with a manual").wait_for()
+    page.get_by_role("tab", name="Documents").click()
+    page.set_input_files("#add-documents input[type=file]", tmp_path / "lamp.md")
+    page.get_by_text("lamp.md").first.wait_for()
+    page.click("#add-files")
+    page.locator("#documents-table").get_by_text("Lumo lamp").wait_for()
+    page.get_by_role("tab", name="Chat").click()
+    page.get_by_text("How do I replace the bulb?").click()  # an example question
+    page.wait_for_selector(".answer-foot")
+    assert "Switch the lamp off" in page.inner_text(".answer-text")
+    page.close()
+    app.close()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_shows_all_tabs_and_never_scrolls_sideways(site: tuple[ServeContext, str], browser: Any, dark: bool) -> None:
+    _, url = site
+    page, faults = open_page(browser, url, width=390, dark=dark)
+    ask(page, QUESTION)
+    for name in ("Documents", "Corrections", "Status", "Chat"):
+        page.get_by_role("tab", name=name).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(part) for part in background[4:-1].split(",")) < 150) == dark
+    assert faults == []
+    page.close()

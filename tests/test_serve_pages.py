@@ -1,0 +1,189 @@
+"""The pages' handlers, called as Gradio calls them; state is read back from the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from small_bot import make_context
+
+from emendo.scripted_model import ScriptedChatModel
+from rag.answer import Answerer
+from serve.pages.chat import ALL_PRODUCTS, ChatPage
+from serve.pages.corrections import CorrectionsPage
+from serve.pages.documents import DocumentsPage
+from serve.session import ServeContext
+
+QUESTION = "How long does the battery of the kettle last?"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ServeContext:
+    return make_context(tmp_path / "workspace")
+
+
+def chat_page(context: ServeContext) -> ChatPage:
+    with gr.Blocks(analytics_enabled=False):
+        return ChatPage(context)
+
+
+def ask(page: ChatPage, question: str, conversation_id: str = "") -> list[dict[Any, Any]]:
+    return list(page.ask(question, conversation_id, ALL_PRODUCTS))
+
+
+def only_conversation(context: ServeContext) -> str:
+    (row,) = context.store.conversations()
+    return row["conversation_id"]
+
+
+def test_asking_streams_then_stores_the_answer_in_a_new_conversation(context: ServeContext) -> None:
+    page = chat_page(context)
+    first, *_, last = ask(page, f"  {QUESTION} ")
+    assert first[page.asked] == QUESTION
+    assert "Reading the manual" in first[page.chat][-1]["content"]
+    conversation_id = only_conversation(context)
+    (answer,) = context.store.turns(conversation_id)
+    assert "40 hours" in answer.text
+    assert last[page.conversation_id] == conversation_id
+    assert "40 hours" in last[page.chat][-1]["content"]
+    assert "kettle" in last[page.evidence.sources].lower()
+
+
+def test_the_next_question_joins_the_conversation(context: ServeContext) -> None:
+    page = chat_page(context)
+    ask(page, QUESTION)
+    conversation_id = only_conversation(context)
+    ask(page, "How do I clean the lamp?", conversation_id)
+    assert [turn.question for turn in context.store.turns(conversation_id)] == [QUESTION, "How do I clean the lamp?"]
+
+
+def test_retry_replaces_the_last_answer(context: ServeContext) -> None:
+    page = chat_page(context)
+    ask(page, QUESTION)
+    conversation_id = only_conversation(context)
+    (old,) = context.store.turns(conversation_id)
+    context.answerer = Answerer(context.answerer.retriever, ScriptedChatModel(otherwise="About 40 hours. [1]"))
+    *_, last = page.retry(conversation_id, ALL_PRODUCTS)
+    (new,) = context.store.turns(conversation_id)
+    assert new.answer_id != old.answer_id
+    assert new.text == "About 40 hours. [1]"
+    assert len(last[page.chat]) == 2
+
+
+def test_a_stopped_answer_leaves_nothing_and_gives_the_question_back(context: ServeContext) -> None:
+    page = chat_page(context)
+    answering = page.ask(QUESTION, "", ALL_PRODUCTS)
+    next(answering)
+    answering.close()
+    given_back = page.give_back("", QUESTION)
+    assert given_back[page.question].value == QUESTION
+    assert given_back[page.chat] == []
+    assert context.store.conversations() == []
+
+
+@pytest.mark.parametrize("question", ["", "  \n "])
+def test_an_empty_question_asks_nothing(context: ServeContext, question: str) -> None:
+    ask(chat_page(context), question)
+    assert context.store.conversations() == []
+
+
+def test_asking_before_the_first_document_says_what_to_do(tmp_path: Path) -> None:
+    page = chat_page(make_context(tmp_path, manuals=False))
+    with pytest.raises(gr.Error, match="No manual is indexed yet"):
+        ask(page, QUESTION)
+
+
+def test_the_chosen_product_limits_the_search(context: ServeContext) -> None:
+    page = chat_page(context)
+    lamp, kettle = (next(d.doc_id for d in context.documents() if name in d.source) for name in ("lamp", "kettle"))
+    list(page.ask(QUESTION, "", lamp))
+    (answer,) = context.store.turns(only_conversation(context))
+    assert {hit.chunk.doc_id for hit in answer.hits} == {lamp}
+    assert kettle != lamp
+
+
+def test_a_conversation_is_renamed_found_and_deleted(context: ServeContext) -> None:
+    page = chat_page(context)
+    ask(page, QUESTION)
+    conversation_id = only_conversation(context)
+    page.conversations.rename_to(conversation_id, " Kettle ")
+    assert page.conversations.find("KETT", conversation_id).choices == [("Kettle", conversation_id)]
+    assert page.conversations.find("lamp", conversation_id).choices == []
+    context.store.delete_conversation(conversation_id)
+    assert page.open("")[page.chat] == []
+
+
+def test_the_page_of_a_passage_is_shown_inline(context: ServeContext) -> None:
+    page = chat_page(context)
+    ask(page, QUESTION)
+    (answer,) = context.store.turns(only_conversation(context))
+    shown = page.evidence.turn_page(answer.answer_id, SimpleNamespace(_data={"hit": 0, "page": 0}))  # type: ignore[arg-type]
+    assert "page 1 of 2" in shown
+    assert 'src="data:image/webp;base64,' in shown
+    assert page.evidence.turn_page(answer.answer_id, SimpleNamespace(_data={"hit": -1})) == ""  # type: ignore[arg-type]
+
+
+def test_a_correction_is_stored_for_review_and_then_approved(context: ServeContext) -> None:
+    page = chat_page(context)
+    ask(page, QUESTION)
+    (answer,) = context.store.turns(only_conversation(context))
+    opened = page.editor.open(answer.answer_id)
+    assert opened[page.editor.text].value == answer.text
+    (choice, *_) = opened[page.editor.evidence].choices
+    page.editor.record(answer.answer_id, "It lasts 40 hours.", [choice[1]], False, "style")
+    ((number, correction),) = context.store.corrections("open")
+    assert correction.corrected == "It lasts 40 hours. [1]"
+    assert correction.evidence == (answer.hits[0].chunk.chunk_id,)
+
+    with gr.Blocks(analytics_enabled=False):
+        review = CorrectionsPage(context)
+    listed, detail, *_ = review.show("open")
+    assert listed.value == number
+    assert "<ins>" in detail
+    review.approve_one(number, "open")
+    assert [n for n, _ in context.store.corrections("approved")] == [number]
+
+
+def test_a_refusal_needs_no_text_and_an_unchanged_answer_is_no_correction(context: ServeContext) -> None:
+    page = chat_page(context)
+    ask(page, QUESTION)
+    (answer,) = context.store.turns(only_conversation(context))
+    kept_open = page.editor.record(answer.answer_id, answer.text, [], False, "wrong")
+    assert kept_open[page.editor.panel].visible
+    assert context.store.corrections() == []
+    page.editor.record(answer.answer_id, answer.text, [], True, "wrong")
+    ((_, correction),) = context.store.corrections()
+    assert correction.should_abstain
+    assert correction.reason == "should_have_refused"
+
+
+def test_uploads_leave_the_file_cache_and_a_bad_one_spoils_nothing(context: ServeContext, tmp_path: Path) -> None:
+    with gr.Blocks(analytics_enabled=False):
+        page = DocumentsPage(context)
+    good, bad = tmp_path / "pan.md", tmp_path / "broken.pdf"
+    good.write_text("# Pan\n\nNever heat it dry.\n", encoding="utf-8")
+    bad.write_bytes(b"%PDF-1.7 nothing")
+    *_, (notes, _) = page.index_files([str(bad), str(good)], "")
+    assert "pan.md: " in notes
+    assert "broken.pdf" in notes
+    assert not good.exists()
+    assert not bad.exists()
+    kept = sorted(path.name for path in context.workspace.sources.iterdir())
+    assert kept == ["kettle.pdf", "lamp.md", "pan.md"]
+    assert len(context.documents()) == 3
+    page.delete_document(next(d.doc_id for d in context.documents() if d.source == "pan.md"))
+    assert len(context.documents()) == 2
+    assert not (context.workspace.sources / "pan.md").exists()
+
+
+def test_a_bad_new_version_leaves_the_former_one_in_place(context: ServeContext, tmp_path: Path) -> None:
+    with gr.Blocks(analytics_enabled=False):
+        page = DocumentsPage(context)
+    former = (context.workspace.sources / "kettle.pdf").read_bytes()
+    (tmp_path / "kettle.pdf").write_bytes(b"%PDF-1.7 nothing")
+    list(page.index_files([str(tmp_path / "kettle.pdf")], ""))
+    assert (context.workspace.sources / "kettle.pdf").read_bytes() == former
+    assert "40 hours" in context.answerer.answer(QUESTION).text

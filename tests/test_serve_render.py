@@ -1,0 +1,160 @@
+"""Answers, sources and corrections as HTML: nothing that a model, a manual or a user wrote becomes markup."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from emendo.records import Answer, Chunk, Citation, Correction, Hit
+from serve.examples import example_questions, question_of
+from serve.render import answer_html, page_label, partial_html, passage_html, sources_html, support
+from serve.render_pages import correction_html, diff_html
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=http://evil.example/x.png onerror=alert(1)>",
+    "![pixel](http://evil.example/p.png)",
+    "[click](javascript:alert(1))",
+    "<http://evil.example>",
+    "[a]\n\n[a]: http://evil.example",
+    '```x" onload="alert(1) [1]\ncode\n```',
+    "    <iframe src='//evil.example'>",
+    '"><svg onload=alert(1)>',
+]
+SAFE_TAGS = set(
+    "div p span button b br ol ul li em strong code hr h1 h2 h3 h4 article header footer details summary dl dt dd table tr th td mark "
+    "section del ins blockquote".split()
+)
+
+
+class Tags(HTMLParser):
+    """Collects tags and attribute names."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: dict[str, set[str | None]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            self.attributes.setdefault(name, set()).add(value)
+
+
+def make_answer(text: str = "Use a dry cloth. [1]", supported: bool = True, heading: str = "Care", passage: str = "") -> Answer:
+    chunk = Chunk("c1", "lamp", "Lamp", "", ("Lamp", heading), passage or "Use a dry cloth.\nNever water.", "Lamp > Care", (3,))
+    citation = Citation(1, "c1", "lamp", "Lamp", chunk.section, (3,), "lamp.md", text.removesuffix(" [1]"), supported)
+    hit = Hit(chunk, 1.0, 1, {"lexical_rank": 1.0})
+    abstained = text == "The manual does not say."
+    return Answer(
+        "a",
+        "How?",
+        "How?",
+        text,
+        () if abstained else (citation,),
+        (hit,),
+        abstained,
+        0.8,
+        "quote",
+        "",
+        "p",
+        "i",
+        {"retrieve": 0.1},
+    )
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_stays_text_wherever_it_comes_from(text: str) -> None:
+    answer = make_answer(text, heading=text, passage=text)
+    correction = Correction(
+        "k", "a", text, answer.hits, text, f"{text} more", ("c1",), False, text, text, "2026-01-01T00:00:00", "open"
+    )
+    for page in (answer_html(answer), partial_html(text), sources_html(answer), correction_html(1, correction)):
+        found = Tags(page)
+        assert found.tags <= SAFE_TAGS, found.tags - SAFE_TAGS
+        assert not {name for name in found.attributes if name.startswith("on") or name in ("src", "href", "style")}
+
+
+def test_a_citation_becomes_a_mark_that_names_its_place() -> None:
+    found = Tags(answer_html(make_answer()))
+    assert found.attributes["data-n"] == {"1"}
+    assert found.attributes["title"] == {"Lamp › Care, p. 3"}
+
+
+def test_answers_hold_no_blank_line_that_would_end_the_html_block() -> None:
+    page = answer_html(make_answer("First.\n\nSecond.\n\n- a\n- b [1]"))
+    assert "\n" not in page
+    assert page.count("<li>") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "supported", "kind"),
+    [("Yes. [1]", True, "supported"), ("Yes. [1]", False, "unsupported"), ("The manual does not say.", True, "refused")],
+)
+def test_the_badge_says_how_far_an_answer_is_supported(text: str, supported: bool, kind: str) -> None:
+    answer = make_answer(text, supported)
+    assert support(answer)[0] == kind
+    assert f'class="badge {kind}"' in answer_html(answer)
+
+
+def test_one_supported_of_two_citations_is_partly() -> None:
+    answer = make_answer()
+    good, bad = answer.citations[0], make_answer(supported=False).citations[0]
+    assert support(Answer(**{**vars(answer), "citations": (good, bad)}))[0] == "partly"
+
+
+def test_a_quoted_sentence_is_marked_in_its_passage() -> None:
+    page = sources_html(make_answer())
+    assert re.findall("<mark>(.*?)</mark>", page) == ["Use a dry cloth."]
+
+
+def test_a_table_passage_is_shown_as_a_table() -> None:
+    page = passage_html("Before\nCode | Meaning\nE1 | Too hot\nAfter")
+    assert "<th>Code</th><th>Meaning</th>" in page
+    assert "<td>E1</td><td>Too hot</td>" in page
+    assert page.startswith("<p>Before</p>")
+    assert page.endswith("<p>After</p>")
+
+
+def test_uncited_passages_are_folded_below_the_cited_ones() -> None:
+    answer = make_answer()
+    both = Answer(**{**vars(answer), "hits": (*answer.hits, Hit(answer.hits[0].chunk, 0.5, 2))})
+    page = sources_html(both)
+    assert page.index('id="source-1"') < page.index("<details><summary>1 more passage read") < page.index('id="source-2"')
+
+
+def test_the_diff_marks_only_the_changed_words() -> None:
+    before, after = diff_html("Wipe with <water> daily.", "Wipe with alcohol daily.")
+    assert before == "Wipe with <del>&lt;water&gt;</del> daily."
+    assert after == "Wipe with <ins>alcohol</ins> daily."
+
+
+def test_page_labels() -> None:
+    assert [page_label(pages) for pages in ((), (4,), (4, 5, 7))] == ["", "p. 4", "pp. 4–7"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "question"),
+    [
+        ("Replacing the battery", "How do I replace the battery?"),
+        ("Setting up", "How do I set up?"),
+        ("How to use it", "How do I use it?"),
+        ("Why does it blink?", "Why does it blink?"),
+        ("LCD brightness", "What does the manual say about LCD brightness?"),
+    ],
+)
+def test_headings_become_questions(heading: str, question: str) -> None:
+    assert question_of(heading) == question
+
+
+def test_example_questions_prefer_actions_and_leave_out_contents() -> None:
+    sections = [
+        ("Lamp", "Contents"),
+        ("Lamp", "Warranty"),
+        ("Lamp", "3.1 Cleaning the shade"),
+        ("Lamp", "3.1 Cleaning the shade"),
+    ]
+    assert example_questions(sections) == ["How do I clean the shade?", "What does the manual say about warranty?"]

@@ -1,0 +1,77 @@
+"""What the pages share: the live index, the promoted model, the kept files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from small_bot import make_context
+
+from emendo.chat_models import load_chat_model
+from rag.ingest import ingest
+from serve.ingest_job import Progress, run_ingest
+from serve.session import ServeContext
+
+
+def test_a_first_run_has_no_index_and_finds_one_made_by_another_process(tmp_path: Path) -> None:
+    context = make_context(tmp_path, manuals=False)
+    assert context.index is None
+    assert context.documents() == []
+    (tmp_path / "lamp.md").write_text("# Lamp\n\nIt needs 12 volts.\n", encoding="utf-8")
+    *progress, summary = run_ingest(context.index_directory, tmp_path / "lamp.md", "hash", "Lumo")
+    assert all(isinstance(report, Progress) for report in progress)
+    assert isinstance(summary, dict)
+    assert summary["added"] == 1
+    context.refresh()
+    assert context.products() == ["Lumo"]
+    assert "12 volts" in context.answerer.answer("How many volts?").text
+
+
+def test_refresh_leaves_an_unchanged_index_open_and_follows_a_new_one(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    first = context.answerer
+    context.refresh()
+    assert context.answerer is first
+    (context.workspace.sources / "pan.md").write_text("# Pan\n\nNever heat it dry.\n", encoding="utf-8")
+    ingest(context.index_directory, context.workspace.sources, context.embedder)
+    context.refresh()
+    assert context.answerer is not first
+    assert context.answerer.model is first.model
+    assert len(context.documents()) == 3
+
+
+def test_only_a_changed_promotion_loads_a_model(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    asked: list[str] = []
+
+    def load(adapter_id: str):  # type: ignore[no-untyped-def]
+        asked.append(adapter_id)
+        return load_chat_model("scripted:")
+
+    context.load_model = load
+    context.reload()
+    assert asked == []
+    context.store.promote("adapter-7", "better")
+    context.reload()
+    context.reload()
+    assert asked == ["adapter-7"]
+    assert context.answerer.model_id == "scripted"
+
+
+def test_a_context_made_after_a_promotion_keeps_its_model(tmp_path: Path) -> None:
+    first = make_context(tmp_path)
+    first.store.promote("adapter-7", "better")
+    parts = (first.store, first.answerer, first.index_directory, first.embedder, first.workspace)
+    context = ServeContext(*parts, load_model=lambda adapter_id: load_chat_model("scripted:"))
+    context.reload()
+    assert context.answerer.model_id == "quote"
+
+
+def test_source_files_are_found_by_document_and_missed_when_gone(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    kettle = next(document for document in context.documents() if document.source.endswith(".pdf"))
+    path = context.source_file(kettle.doc_id)
+    assert path == context.workspace.sources / "kettle.pdf"
+    assert context.pages_of(kettle.doc_id) == 2
+    path.unlink()
+    assert context.source_file(kettle.doc_id) is None
+    assert context.source_file("no-such-document") is None
