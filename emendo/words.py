@@ -18,6 +18,11 @@ def content_words(text: str) -> list[str]:
     return [word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]
 
 
+def stem_sequence(text: str) -> list[str]:
+    """Content words in order with plural and verb endings cut, so that `descaling` meets `descale`."""
+    return [_SUFFIX.sub("", word) for word in content_words(text)]
+
+
 def stems(text: str) -> set[str]:
-    """Content words with plural and verb endings cut, so that `descaling` meets `descale`."""
-    return {_SUFFIX.sub("", word) for word in content_words(text)}
+    """The different stems of a text."""
+    return set(stem_sequence(text))

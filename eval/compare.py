@@ -8,6 +8,7 @@ from pathlib import Path
 from emendo.records import AdapterCard, Question, UserError
 from eval.evaluation import ArmResult, Evaluation
 from eval.gate import Policy, decide, lock_policy, locked_policy
+from eval.health import find_regurgitation
 from eval.leaks import Encode, LeakCheck, TrainingText, find_leaks
 from eval.questions import questions_sha256
 from eval.report import Report, write_report
@@ -98,6 +99,7 @@ def judge(
     for name in (before, after):
         if arm_key(name, True) not in loaded:
             raise UserError(f"{out_dir} has no arm {arm_key(name, True)!r}; found: {', '.join(loaded) or 'none'}")
+    learned = [text[1] for text in training_texts or ()]
     leaks = find_leaks(questions, training_texts, encode) if training_texts is not None else None
     first, second = loaded[arm_key(before, True)], loaded[arm_key(after, True)]
     rows = tuple(row for rag in (True, False) for row in compare_arms(questions, loaded, before, after, rag))
@@ -120,6 +122,7 @@ def judge(
         primary=primary,
         attempts=attempts,
         training=training,
+        regurgitation={key: find_regurgitation(arm.answers, learned) for key, arm in loaded.items()} if learned else {},
         losses=losses,
         command=command,
     )

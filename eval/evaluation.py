@@ -8,6 +8,7 @@ from typing import Any
 
 from emendo.records import AdapterCard, Answer, Question, Score
 from eval.gate import Gate, Latency, Policy
+from eval.health import Regurgitation
 from eval.intervals import Interval
 from eval.leaks import LeakCheck
 from eval.metrics import Metric
@@ -64,6 +65,7 @@ class Evaluation:
     primary: Comparison | None
     attempts: int
     training: AdapterCard | None
+    regurgitation: Mapping[str, Regurgitation]  # by arm key; empty where no training text was named
     losses: Sequence[Mapping[str, float]]  # the trainer's log: step with loss or eval_loss
     command: str
 

@@ -92,28 +92,41 @@ def bootstrap_mean(
     data without any spread then get the rule of three instead of an interval of no width. Where BCa is not defined, the
     cluster-robust t interval takes its place.
     """
+    return bootstrap_means(values, clusters, (level,), draws, seed, bounds)[0]
+
+
+def bootstrap_means(
+    values: ArrayLike,
+    clusters: Sequence[Hashable] | None,
+    levels: Sequence[float],
+    draws: int = 9999,
+    seed: int = 0,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> list[Interval]:
+    """`bootstrap_mean` at several levels from the same resamples."""
     sums, sizes = cluster_totals(values, clusters)
     units = len(sums)
     if units == 0:
         raise ValueError("no values")
     if units == 1:
-        return Interval(*bounds, level, "one unit: no interval")
+        return [Interval(*bounds, level, "one unit: no interval") for level in levels]
     estimate = float(sums.sum() / sizes.sum())
     if np.ptp(sums / sizes) < _SAMES:
-        return _rule_of_three(estimate, int(sizes.sum()), level, bounds)
+        return [_rule_of_three(estimate, int(sizes.sum()), level, bounds) for level in levels]
     resampled = _resampled_means(sums, sizes, draws, np.random.default_rng(seed))
     below = float(np.mean(resampled < estimate - _SAMES) + np.mean(np.abs(resampled - estimate) <= _SAMES) / 2)
-    left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
-    spread = left_out.mean() - left_out
-    square = float((spread**2).sum())
-    acceleration = float((spread**3).sum()) / (6 * square**1.5) if square > 0 else math.inf
-    tail = stats.norm.cdf(-math.sqrt(units / (units - 1)) * stats.t.ppf((1 + level) / 2, units - 1))
-    bias = float(stats.norm.ppf(below))
-    shifted = bias + stats.norm.ppf([tail, 1 - tail])
-    if not np.isfinite([acceleration, *shifted]).all() or (acceleration * shifted >= 1).any():
-        return t_mean(values, clusters, level, bounds)
-    low, high = np.quantile(resampled, stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
-    return Interval(float(low), float(high), level, "BCa bootstrap" if clusters is None else "cluster BCa bootstrap")
+    bias, acceleration = float(stats.norm.ppf(below)), _acceleration(sums, sizes)
+    method = "BCa bootstrap" if clusters is None else "cluster BCa bootstrap"
+    found = []
+    for level in levels:
+        tail = stats.norm.cdf(-math.sqrt(units / (units - 1)) * stats.t.ppf((1 + level) / 2, units - 1))
+        shifted = bias + stats.norm.ppf([tail, 1 - tail])
+        if not np.isfinite([acceleration, *shifted]).all() or (acceleration * shifted >= 1).any():
+            found.append(t_mean(values, clusters, level, bounds))
+            continue
+        low, high = np.quantile(resampled, stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+        found.append(Interval(float(low), float(high), level, method))
+    return found
 
 
 def t_mean(
@@ -147,6 +160,14 @@ def quantile_ratio(
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     estimate = float(np.quantile(second, quantile) / np.quantile(first, quantile))
     return estimate, Interval(float(low), float(high), level, "paired percentile bootstrap")
+
+
+def _acceleration(sums: Array, sizes: Array) -> float:
+    """BCa's acceleration from the jackknife over units; infinite where leaving one out never changes the mean."""
+    left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
+    spread = left_out.mean() - left_out
+    square = float((spread**2).sum())
+    return float((spread**3).sum()) / (6 * square**1.5) if square > 0 else math.inf
 
 
 def _resampled_means(sums: Array, sizes: Array, draws: int, rng: np.random.Generator) -> Array:

@@ -114,7 +114,7 @@ def _grounding_scores(question: Question, answer: Answer) -> dict[str, Scored]:
         reason = "refused" if answer.abstained else "no passages"
         return dict.fromkeys(names, (None, reason))
     found = check_grounding(answer)
-    pages = [citation.pages for citation in answer.citations]
+    pages = [citation.pages for citation in answer.citations if citation.pages]
     return {
         "supported_sentences": _share(found.sentences, found.unsupported, "no sentence"),
         "stray_numbers": (float(len(found.stray_numbers)), ", ".join(found.stray_numbers)),

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from emendo.records import UserError
 from eval.evaluation import Evaluation, TableRow
 from eval.flips import find_flips, refusals
-from eval.gate import Verdict, p_text
-from eval.report_view import number, span, view
+from eval.gate import Verdict
+from eval.report_view import view
 from eval.stats import Comparison
 
 _TEMPLATE = "report.html.jinja"
@@ -63,29 +62,6 @@ def write_report(evaluation: Evaluation, out_dir: Path) -> Report:
     return report
 
 
-def table(report: Report, rag: bool = True) -> list[tuple[str, ...]]:
-    """Rows for a terminal, the heading first: metric, before, after, difference with 95 % interval, p, n."""
-    rows: list[tuple[str, ...]] = [("metric", "before", "after", "difference [95 % interval]", "p", "n")]
-    for row in report.rows:
-        c, metric = row.comparison, row.metric
-        if row.rag == rag and c is not None:
-            difference = f"{number(c.difference, metric, signed=True)} {span(c.interval, metric, signed=True)}"
-            label = f"{metric.label.split(' (')[0]}, {'%' if metric.share else metric.unit}"
-            rows.append((label, number(c.before, metric), number(c.after, metric), difference, p_text(c.p), str(c.n)))
-    return rows
-
-
-def read_report(out_dir: Path) -> dict[str, Any]:
-    """The report.json of an earlier evaluation."""
-    path = out_dir / "report.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise UserError(f"no report in {out_dir}; make one with `emendo eval`") from error
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); score the run again with `emendo eval`") from error
-
-
 def as_data(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as plain JSON values; what is undefined is null, never NaN."""
     data = {
@@ -105,6 +81,7 @@ def as_data(evaluation: Evaluation) -> dict[str, Any]:
         "attempts": evaluation.attempts,
         "policy": {**dataclasses.asdict(evaluation.policy), "sha256": evaluation.policy.sha256},
         "training": evaluation.training,
+        "regurgitation": evaluation.regurgitation,
         "manifests": {key: arm.manifest for key, arm in evaluation.arms.items()},
         "command": evaluation.command,
         "scores": {

@@ -76,8 +76,8 @@ def curves(
         parts.append(f'<polyline points="{path}" class="curve c{number}"/>')
         if len(points) <= 30:
             parts += [f'<circle cx="{x(px):.1f}" cy="{y(py):.1f}" r="3" class="mark c{number}"/>' for px, py in points]
-        parts.append(f'<rect x="{left + 170 * number}" y="10" width="12" height="12" class="key c{number}"/>')
-        parts.append(_text(left + 18 + 170 * number, 20, name, "start"))
+        parts.append(f'<rect x="{left + 170 * number}" y="2" width="12" height="12" class="key c{number}"/>')
+        parts.append(_text(left + 18 + 170 * number, 12, name, "start"))
     parts += [_text((left + right) / 2, bottom + 38, x_label, "middle", "tick"), _text(4, 32, y_label, "start", "tick")]
     return _svg(parts, bottom + 46, title)
 

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from eval.evaluation import ArmResult, Estimate, Evaluation, TableRow
 from eval.flips import Flip, find_flips, refusals
 from eval.gate import p_text
-from eval.intervals import Interval
+from eval.intervals import Interval, wilson
 from eval.metrics import METRIC, Metric
 from eval.power import detectable_difference
 from eval.report_plots import ForestLine, curves, distribution, forest
@@ -181,7 +181,15 @@ def _training(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("examples", f"{len(card.example_hashes)} from {len(card.correction_ids)} corrections in {len(card.clusters)} sections"),
         ("time", f"{card.seconds:.0f} s"),
     ]
-    return facts + [(f"loss, {name.replace('_', ' ')}", f"{value:.3f} nats per token") for name, value in card.losses.items()]
+    facts += [(f"loss, {name.replace('_', ' ')}", f"{value:.3f} nats per token") for name, value in card.losses.items()]
+    if {"train_last", "validation_best"} <= set(card.losses):
+        gap = card.losses["validation_best"] - card.losses["train_last"]
+        facts.append(("loss gap, validation − training", f"{gap:+.3f} nats per token"))
+    for key, found in evaluation.regurgitation.items():
+        share = wilson(len(found.repeated), found.answers)
+        text = f"{len(found.repeated)} of {found.answers} answers, {span(share, METRIC['coverage'])} %"
+        facts.append((f"training text repeated that no passage holds, {key}", text))
+    return facts
 
 
 def _loss_plot(evaluation: Evaluation) -> Markup:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from eval.intervals import Array, Interval, bootstrap_mean, cluster_totals, tango
+from eval.intervals import Array, Interval, bootstrap_means, cluster_totals, tango
 from eval.power import detectable_difference
 
 Alternative = Literal["greater", "less", "two-sided"]
@@ -131,8 +131,7 @@ def compare(
     else:
         test = "sign-flip permutation" if clusters is None else "cluster sign-flip permutation"
         p, p_other = (sign_flip(d, clusters, "greater", draws, seed) for d in (difference, -difference))
-    interval = _interval(difference, clusters, binary, bounds, 0.95, draws, seed)
-    one_sided = _interval(difference, clusters, binary, bounds, 0.90, draws, seed)
+    interval, one_sided = _intervals(difference, clusters, binary, bounds, (0.95, 0.90), draws, seed)
     sd = _effective_sd(difference, clusters)
     return Comparison(
         n=len(first),
@@ -174,23 +173,28 @@ def _tail(permuted: Array, observed: float, alternative: Alternative, added: int
     return (hits + added) / (len(permuted) + added)
 
 
-def _interval(
+def _intervals(
     difference: Array,
     clusters: Sequence[Hashable] | None,
     binary: bool,
     bounds: tuple[float, float],
-    level: float,
+    levels: Sequence[float],
     draws: int,
     seed: int,
-) -> Interval:
-    score = tango(int((difference > _TIE).sum()), int((difference < -_TIE).sum()), len(difference), level) if binary else None
-    if score is not None and clusters is None:
-        return score
-    resampled = bootstrap_mean(difference, clusters, level, draws, seed, bounds)
-    if score is None:
-        return resampled
-    low, high = min(score.low, resampled.low), max(score.high, resampled.high)
-    return Interval(low, high, level, f"wider of {resampled.method} and {score.method}")
+) -> list[Interval]:
+    if not binary:
+        return bootstrap_means(difference, clusters, levels, draws, seed, bounds)
+    gained, lost = int((difference > _TIE).sum()), int((difference < -_TIE).sum())
+    scores = [tango(gained, lost, len(difference), level) for level in levels]
+    if clusters is None:
+        return scores
+    resampled = bootstrap_means(difference, clusters, levels, draws, seed, bounds)
+    return [_wider(first, second) for first, second in zip(resampled, scores, strict=True)]
+
+
+def _wider(first: Interval, second: Interval) -> Interval:
+    method = f"wider of {first.method} and {second.method}"
+    return Interval(min(first.low, second.low), max(first.high, second.high), first.level, method)
 
 
 def _effective_sd(difference: Array, clusters: Sequence[Hashable] | None) -> float:

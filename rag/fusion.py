@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from emendo.records import Chunk
-from emendo.words import stems
+from emendo.words import stem_sequence, stems
+from rag.lexical import telling_words
+
+_LABEL_BREAK = re.compile(r"\n| / | > |: |\. ")
+_LABEL_WORDS = 6  # a longer line is a sentence
 
 
 @dataclass(frozen=True)
 class FusionWeights:
-    """Weights of features that are all between 0 and 1 and mean the same in any manual; fitted as docs/retrieval.md tells."""
+    """Weights of features between 0 and 1 that mean the same in any manual; docs/retrieval.md tells how they were fitted."""
 
     lexical: float = 1.0  # BM25 as a share of the best candidate's
-    dense: float = 1.0  # cosine
-    coverage: float = 0.5  # share of the question's words found in header and text, rare words counting more
+    dense: float = 1.5  # cosine
+    coverage: float = 0.75  # share of the question's words found in header and text
+    adjacency: float = 1.0  # share of the question's neighbouring words that are neighbours there, too
+    label: float = 0.3  # how well a short line of the text (a menu entry, a run-in heading) is the question's subject
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A question as stems: in order, and each with its rareness."""
+
+    order: tuple[str, ...]
+    weight: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.weight.values())
+
+
+def question_terms(question: str, rareness: Callable[[str], float]) -> Terms:
+    """`rareness` gives a word's inverse frequency in the index."""
+    words = [(stem, word) for word in telling_words(question) for stem in stem_sequence(word)]
+    return Terms(tuple(stem for stem, _ in words), {stem: rareness(word) for stem, word in words})
 
 
 def fused_scores(
-    question: str,
-    chunks: Sequence[Chunk],
-    dense: Mapping[str, float],
-    lexical: Mapping[str, float],
-    rareness: Callable[[str], float],
-    weights: FusionWeights,
+    terms: Terms, chunks: Sequence[Chunk], dense: Mapping[str, float], lexical: Mapping[str, float], weights: FusionWeights
 ) -> dict[str, float]:
     """chunk_id -> score, higher is better. `dense` and `lexical` hold the candidates' cosines and BM25 scores.
 
-    Plain rank fusion was worse than its lexical side alone: a weak side's first place counts there as much as a strong one's.
+    Rank fusion was worse than its lexical side alone: a weak side's first place counts there as much as a strong one's.
     """
     best = max(lexical.values(), default=0.0) or 1.0
     lowest = min(dense.values(), default=0.0)  # a chunk outside the dense list is no nearer than its last
@@ -37,17 +58,36 @@ def fused_scores(
     for chunk in chunks:
         score = weights.lexical * lexical.get(chunk.chunk_id, 0.0) / best
         score += weights.dense * dense.get(chunk.chunk_id, lowest)
-        score += weights.coverage * coverage(question, f"{chunk.header}\n{chunk.text}", rareness)
+        heading, body = stem_sequence(" ".join(chunk.section)), stem_sequence(chunk.text)
+        score += weights.coverage * coverage(terms, {*heading, *body})
+        score += weights.adjacency * adjacency(terms, heading, body)
+        score += weights.label * label_match(terms, chunk.text)
         scores[chunk.chunk_id] = score
     return scores
 
 
-def coverage(question: str, text: str, rareness: Callable[[str], float]) -> float:
-    """Share, 0..1, of the question's content words that stand in the text, each counted by its rareness."""
-    wanted = {stem: rareness(stem) for stem in stems(question)}
-    total = sum(wanted.values())
-    present = stems(text)
-    return sum(weight for stem, weight in wanted.items() if stem in present) / total if total else 0.0
+def coverage(terms: Terms, present: set[str]) -> float:
+    """Share, 0..1, of the question's words that are present, each counted by its rareness."""
+    return sum(weight for stem, weight in terms.weight.items() if stem in present) / (terms.total or 1.0)
+
+
+def adjacency(terms: Terms, *texts: Sequence[str]) -> float:
+    """Share, 0..1, of the question's word pairs that stand together in a text, in any order and with at most one word between."""
+    pairs = [pair for pair in pairwise(terms.order) if pair[0] != pair[1]]
+    near = {pair for text in texts for pair in (*pairwise(text), *zip(text, text[2:], strict=False))}
+    weights = [(pair, terms.weight[pair[0]] + terms.weight[pair[1]]) for pair in pairs]
+    found = sum(weight for (a, b), weight in weights if (a, b) in near or (b, a) in near)
+    return found / (sum(weight for _, weight in weights) or 1.0)
+
+
+def label_match(terms: Terms, text: str) -> float:
+    """Best, 0..1, over the short lines of a text: share of the line that is in the question times share of the question in it."""
+    best = 0.0
+    for line in _LABEL_BREAK.split(text):
+        label = stems(line) if len(line) < 80 else set()
+        if 0 < len(label) <= _LABEL_WORDS:
+            best = max(best, len(label & terms.weight.keys()) / len(label) * coverage(terms, label))
+    return best
 
 
 def inverse_frequency(found_in: int, total: int) -> float:

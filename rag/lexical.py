@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 
 from emendo.records import Chunk
-from emendo.words import STOP_WORDS
+from emendo.words import content_words
 
 TOKENIZE = "porter unicode61 remove_diacritics 2"
 COLUMNS = ("title", "header", "body", "codes")
-WEIGHTS = (0.5, 3.0, 1.0, 2.0)  # bm25 weight of each column; see docs/retrieval.md for how they were chosen
+WEIGHTS = (0.5, 1.0, 1.0, 2.0)  # bm25 weight of each column; docs/retrieval.md tells how they were chosen
 
+# Words people ask with, whatever they ask about: in a manual they match everywhere and mean nothing.
+_ASKING = frozenset(
+    """about am difference different explain feature features find function functions get getting go happen happens help issue
+    know like make many mean means much need option options please possible see should step steps tell thing things through
+    use used using want way ways work works""".split()
+)
 _WORD = re.compile(r"[^\W_]+")
 # "E 04", "E-04", "E.04", "USB 3.0", "IP-68": a short run of letters, one joint, digits
 _JOINED_CODE = re.compile(r"\b([A-Za-z]{1,4})[ \-./]?(\d{1,5}[A-Za-z]?)\b")
@@ -36,11 +42,18 @@ def columns(chunk: Chunk) -> tuple[str, str, str, str]:
     )
 
 
+def telling_words(question: str) -> list[str]:
+    """The question's words in order without those that only ask; with them where nothing else is left."""
+    words = content_words(question)
+    return [word for word in words if word not in _ASKING] or words or [word.lower() for word in _WORD.findall(question)]
+
+
 def query_terms(question: str) -> list[str]:
-    """Words to search for, each once, stop words left out; all words when nothing else is left."""
-    words = [word.lower() for word in _WORD.findall(question)]
-    kept = [word for word in words if word not in STOP_WORDS] or words
-    return list(dict.fromkeys(kept + codes(question)))
+    """Terms to search for, each once: the telling words, and the joined forms of codes in place of their single letters."""
+    joined = codes(question)
+    letters = {code[0] for code in joined if len(code) > 1 and code[1].isdigit()}
+    terms = [part for word in telling_words(question) if word not in letters for part in _WORD.findall(word)]
+    return list(dict.fromkeys(terms + joined))
 
 
 def match_expression(question: str) -> str:

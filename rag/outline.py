@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import PurePosixPath
 
 from emendo.records import Block, BlockKind, Section
@@ -17,7 +18,7 @@ _SIGNAL = re.compile(
 )
 _SHOUTED = re.compile(r"^(?:DO NOT|NEVER|DON[’']T) [A-Za-z]+\b")
 _STEP = re.compile(r"^(?:[Ss]tep\s+|STEP\s+)?(\d{1,2})(?:\s*[.):、]\s+(?=\S)|\s*[-–]\s+(?=[A-Z]))")
-_BULLET = re.compile(r"^[•▪▫◦‣●○■□➢➤✓✔·∙*\uf000-\uf0ff-]\s+(?=\S)|^[–—]\s+(?=\S)")
+_BULLET = re.compile(r"^[•▪▫◦‣●○■□➢➤✓✔·∙*\uf000-\uf0ff-]\s+(?=\S)|^[–—]\s+(?=\S)|^o\s+(?=[A-Z])")
 _CODE = re.compile(r"^(?:error\s+|fault\s+)?[A-Z]{1,3}[- ]?\d{1,4}\s*[-–:]\s+\S", re.IGNORECASE)
 _LEADER = re.compile(r"(?:\.\s?){4,}\s*\S{0,6}$|…+\s*\d+$")
 _CONTENTS = re.compile(r"^(?:table of )?contents?(?: (?:page|of this manual))?$|^toc$", re.IGNORECASE)
@@ -103,23 +104,25 @@ def is_contents_title(text: str) -> bool:
 
 
 def promote_codes(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks, with lines such as "E04 - Motor blocked" made headings where three or more in a section head a text each."""
-    found = list(blocks)
+    """The blocks, with a heading put before lines like "E04 - Motor blocked" where three or more in a section head a text each.
+
+    The line itself stays: it is part of what is quoted.
+    """
+    found: list[Block] = []
     level, marks = 0, list[int]()
 
     def promote() -> None:
-        if len(marks) >= 3:
-            for n in marks:
-                found[n] = replace(found[n], kind="heading", level=min(level + 1, 6))
+        for n in reversed(marks if len(marks) >= 3 else []):
+            found.insert(n, replace(found[n], kind="heading", level=min(level + 1, 6)))
         marks.clear()
 
-    for n, block in enumerate(blocks):
-        following = blocks[n + 1] if n + 1 < len(blocks) else None
+    for block, following in zip_longest(blocks, blocks[1:]):
         if block.kind == "heading":
             promote()
             level = block.level
         elif _is_code(block) and following and following.kind in ("paragraph", "warning") and not _is_code(following):
-            marks.append(n)
+            marks.append(len(found))
+        found.append(block)
     promote()
     return found
 

@@ -146,6 +146,8 @@ class _Walker:
         """ "Term: what it means", as one block each."""
         term = ""
         for part in tag.find_all(["dt", "dd"]):
+            if part.find_parent("dl") is not tag:
+                continue  # of a list inside, visited with its parent
             if part.name == "dt":
                 term = tidy(part.get_text(" "))
             else:

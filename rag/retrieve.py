@@ -9,7 +9,7 @@ from emendo.records import Chunk, Hit
 from emendo.words import stems
 from rag.confidence import answer_confidence
 from rag.embedder import Embedder
-from rag.fusion import FusionWeights, fused_scores, inverse_frequency
+from rag.fusion import FusionWeights, fused_scores, inverse_frequency, question_terms
 from rag.index import Index
 from rag.scope import ProductNames, Scope, chosen_scope
 
@@ -24,6 +24,8 @@ class RetrieveSettings:
     lexical_weight: float = FusionWeights.lexical
     dense_weight: float = FusionWeights.dense
     coverage_weight: float = FusionWeights.coverage
+    adjacency_weight: float = FusionWeights.adjacency
+    label_weight: float = FusionWeights.label
     same_above: float = 0.9  # share of words two passages of one product may have in common before the lower one is dropped
     find_product: bool = True  # search only the product that the question names
 
@@ -38,6 +40,8 @@ class Retriever:
         self._documents = index.documents()
         self._names = ProductNames(self._documents)
         self._rareness: dict[str, float] = {}
+        s = self.settings
+        self._weights = FusionWeights(s.lexical_weight, s.dense_weight, s.coverage_weight, s.adjacency_weight, s.label_weight)
 
     def search(self, question: str, k: int = 8, product: str = "") -> list[Hit]:
         """The `k` best passages, best first; [] for a question without a word. UserError for an unknown product."""
@@ -47,12 +51,10 @@ class Retriever:
         dense = dict(self._dense(question, scope))
         lexical = dict(self._lexical(question, scope))
         chunks = self.index.get_chunks(list(dense | lexical))
-        settings = self.settings
-        weights = FusionWeights(settings.lexical_weight, settings.dense_weight, settings.coverage_weight)
-        scores = fused_scores(question, chunks, dense, lexical, self.rareness, weights)
+        scores = fused_scores(question_terms(question, self.rareness), chunks, dense, lexical, self._weights)
         # equal scores keep the manual's order, so that a result never depends on the order of a dictionary
         chunks.sort(key=lambda chunk: (-scores[chunk.chunk_id], chunk.doc_id, chunk.position))
-        kept = _without_copies(chunks, k, settings.same_above)
+        kept = _without_copies(chunks, k, self.settings.same_above)
         stages = _stages(dense, lexical)
         return [
             Hit(c, scores[c.chunk_id], rank, stages[c.chunk_id] | {"fused": scores[c.chunk_id]}) for rank, c in enumerate(kept, 1)
@@ -60,7 +62,7 @@ class Retriever:
 
     def confidence(self, question: str, hits: Sequence[Hit]) -> float:
         """0..1, that the hits hold an answer to the question (see rag.confidence)."""
-        return answer_confidence(question, hits, self.rareness)
+        return answer_confidence(question_terms(question, self.rareness), hits)
 
     def scope(self, question: str, product: str = "") -> Scope:
         """Where this question is searched."""
@@ -68,11 +70,11 @@ class Retriever:
             return chosen_scope(product, self._documents)
         return self._names.named_scope(question) if self.settings.find_product else Scope()
 
-    def rareness(self, stem: str) -> float:
+    def rareness(self, word: str) -> float:
         """Weight of a word by how few chunks hold it."""
-        if stem not in self._rareness:
-            self._rareness[stem] = inverse_frequency(self.index.document_frequency(stem), self.index.manifest.chunks)
-        return self._rareness[stem]
+        if word not in self._rareness:
+            self._rareness[word] = inverse_frequency(self.index.document_frequency(word), self.index.manifest.chunks)
+        return self._rareness[word]
 
     def _dense(self, question: str, scope: Scope) -> list[tuple[str, float]]:
         if not self.settings.use_dense:
@@ -95,7 +97,7 @@ def _stages(dense: dict[str, float], lexical: dict[str, float]) -> dict[str, dic
 
 
 def _without_copies(chunks: Sequence[Chunk], k: int, same_above: float) -> list[Chunk]:
-    """The first `k` chunks that do not repeat a better one of the same product: revisions and languages of one text are common."""
+    """The first `k` chunks that do not repeat a better one of the same product: revisions of one text are common."""
     kept: list[tuple[Chunk, set[str]]] = []
     for chunk in chunks:
         if len(kept) == k:

@@ -27,7 +27,7 @@ class Scope:
 
 
 def chosen_scope(product: str, documents: Sequence[Document]) -> Scope:
-    """The documents of a product, given by its name, a title or a doc_id in any case. UserError naming the known ones otherwise."""
+    """The documents of a product, given by its name, a title or a doc_id in any case. UserError naming the known ones."""
     wanted = product.strip().casefold()
     found = [d.doc_id for d in documents if wanted in (d.product.casefold(), d.title.casefold(), d.doc_id.casefold())]
     if not found:

@@ -78,7 +78,7 @@ def answer_text(text: str, hits: Sequence[Hit]) -> str:
         n = int(match.group(1))
         where = place(hits[n - 1].chunk.title, hits[n - 1].chunk.section, hits[n - 1].chunk.pages) if 0 < n <= len(hits) else ""
         title = f' title="{escape(where)}"' if where else ""
-        return f'<span class="cite" role="button" tabindex="0" data-n="{n}" aria-label="Passage {n}"{title}>{n}</span>'
+        return f'<span class="cite" role="button" tabindex="0"{title}>{n}</span>'
 
     return _MARK.sub(mark, _markdown.render(text))
 

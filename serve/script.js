@@ -1,7 +1,9 @@
 // A citation mark in an answer leads to its passage; "Copy" takes the answer as plain text.
 (() => {
+  if (window.emendoReady) return; // Gradio puts the head into the page twice
+  window.emendoReady = true;
   const show = (mark) => {
-    const card = document.getElementById(`source-${mark.dataset.n}`);
+    const card = document.getElementById(`source-${mark.textContent}`);
     if (!card) return;
     card.closest("details")?.setAttribute("open", "");
     card.scrollIntoView({ behavior: "smooth", block: "nearest" });

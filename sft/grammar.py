@@ -1,16 +1,19 @@
-"""A grammar of invented devices: pages of a manual, and questions as customers ask them, each with the manual's own words as answer.
+"""A grammar of invented devices: pages of a manual, and questions as customers ask them, answered in the manual's own words.
 
 Every name, code and value is drawn at random, so an answer can only be read, never known. One `{slot}` keeps its filling within
-a fact: the statement and its questions speak of the same part and the same value.
+a fact: the statement and its questions speak of the same part and the same value. The words and patterns are in grammar.toml.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from sft.grammar_words import FACTS, FILLER, PROCEDURES, SECTIONS, STEPS, TABLES, WORDS
+_GRAMMAR = tomllib.loads(Path(__file__).with_name("grammar.toml").read_text(encoding="utf-8"))
+WORDS: dict[str, list[str]] = _GRAMMAR["words"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def _part(rng: random.Random) -> str:
 
 def _code(rng: random.Random) -> str:
     letters = "".join(rng.choice("ABCDEFHKLMPRSTUX") for _ in range(rng.choice((1, 1, 2, 2, 3))))
-    return letters + rng.choice(("", "", "-", " ")) + str(rng.randint(0, 10 ** rng.choice((1, 2, 2, 3)))).zfill(rng.choice((1, 2)))
+    return (
+        letters + rng.choice(("", "", "-", " ")) + str(rng.randint(0, 10 ** rng.choice((1, 2, 2, 3)))).zfill(rng.choice((1, 2)))
+    )
 
 
 def _number(rng: random.Random) -> str:
@@ -137,11 +142,11 @@ def _prose(rng: random.Random, product: Slots, size: int) -> Body:
     for _ in range(size):
         slots = Slots(rng, device=product["device"], name=product["name"], **(theme if rng.random() < 0.7 else {}))
         if rng.random() < 0.2:
-            unit = sentence_case(rng.choice(FILLER).format_map(slots))
+            unit = sentence_case(rng.choice(_GRAMMAR["filler"]).format_map(slots))
         else:
-            statements, questions = rng.choice(FACTS)
-            unit = sentence_case(rng.choice(statements).format_map(slots))
-            facts += [(rng.choice(questions).format_map(slots), (unit,)) for _ in range(1)]
+            fact = rng.choice(_GRAMMAR["facts"])
+            unit = sentence_case(rng.choice(fact["statements"]).format_map(slots))
+            facts.append((rng.choice(fact["questions"]).format_map(slots), (unit,)))
         if unit.startswith("WARNING") or rng.random() < 0.15:
             paragraphs += [[unit], []]
         elif rng.random() < 0.12:
@@ -151,60 +156,60 @@ def _prose(rng: random.Random, product: Slots, size: int) -> Body:
             paragraphs[-1].append(unit)
         if rng.random() < 0.2:
             paragraphs.append([])
-    heading = theme["part"] if theme and rng.random() < 0.6 else rng.choice(SECTIONS).format_map(Slots(rng, **theme))
+    heading = theme["part"] if theme and rng.random() < 0.6 else rng.choice(_GRAMMAR["sections"]).format_map(Slots(rng, **theme))
     return [tuple(p) for p in paragraphs if p], facts, sentence_case(heading)
 
 
 def _table(rng: random.Random, product: Slots, size: int) -> Body:
-    heading, head, rows, questions = rng.choice(TABLES)
-    lines: list[tuple[str, ...]] = [(head,)] if rng.random() < 0.8 else []
+    table = rng.choice(_GRAMMAR["tables"])
+    lines: list[tuple[str, ...]] = [(table["head"],)] if rng.random() < 0.8 else []
     facts: list[Fact] = []
     seen = set()
     for _ in range(max(size, 3)):
         slots = Slots(rng, device=product["device"])
-        row = rng.choice(rows).format_map(slots)
+        row = rng.choice(table["rows"]).format_map(slots)
         row = " | ".join(sentence_case(cell) for cell in row.split(" | "))
         if row.split(" | ")[0] in seen:
             continue
         seen.add(row.split(" | ")[0])
         lines.append((row,))
-        facts.append((rng.choice(questions).format_map(slots), (row,)))
+        facts.append((rng.choice(table["questions"]).format_map(slots), (row,)))
     if rng.random() < 0.3:
-        lines.insert(0, (sentence_case(rng.choice(FILLER).format_map(Slots(rng))),))
-    return lines, facts, heading
+        lines.insert(0, (sentence_case(rng.choice(_GRAMMAR["filler"]).format_map(Slots(rng))),))
+    return lines, facts, table["heading"]
 
 
 def _procedure(rng: random.Random, product: Slots, size: int) -> Body:
-    heading, whole, questions = rng.choice(PROCEDURES)
+    procedure = rng.choice(_GRAMMAR["procedures"])
     slots = Slots(rng, device=product["device"])
     lines: list[tuple[str, ...]] = []
     if rng.random() < 0.4:
-        lines.append((sentence_case(rng.choice(FILLER).format_map(slots)),))
+        lines.append((sentence_case(rng.choice(_GRAMMAR["filler"]).format_map(slots)),))
     steps = []
     for n in range(1, min(max(size, 2), 6) + 1):
         own = Slots(rng, part=slots["part"] if rng.random() < 0.4 else draw(rng, "part"))
-        steps.append(f"{n}. " + sentence_case(rng.choice(STEPS if n > 1 or not whole else (*STEPS, *whole)).format_map(own)))
+        choice = _GRAMMAR["steps"] if n > 1 else [*_GRAMMAR["steps"], *procedure["first_steps"]]
+        steps.append(f"{n}. " + sentence_case(rng.choice(choice).format_map(own)))
     lines += [(step,) for step in steps]
-    facts: list[Fact] = [(rng.choice(questions).format_map(slots), tuple(steps[:4]))]
+    facts: list[Fact] = [(rng.choice(procedure["questions"]).format_map(slots), tuple(steps[:4]))]
     if rng.random() < 0.4:
         own = Slots(rng, part=slots["part"])
-        statements, asked = rng.choice(FACTS)
-        note = sentence_case(rng.choice(statements).format_map(own))
+        fact = rng.choice(_GRAMMAR["facts"])
+        note = sentence_case(rng.choice(fact["statements"]).format_map(own))
         lines.append((note,))
-        facts.append((rng.choice(asked).format_map(own), (note,)))
-    return lines, facts, sentence_case(heading.format_map(slots))
+        facts.append((rng.choice(fact["questions"]).format_map(own), (note,)))
+    return lines, facts, sentence_case(procedure["heading"].format_map(slots))
 
 
 def sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-SYNONYMS: dict[str, Sequence[str]] = {
-    key: tuple(group) for line in WORDS["synonyms"] for group in [line.split("/")] for key in [group[0]]
-}
+SYNONYMS = {group[0]: tuple(group) for group in (line.split("/") for line in WORDS["synonyms"])}
 FRAMES = (
-    "{q}", "{q}", "{q}", "{q}", "{q}", "{q}?", "Hi, {q}?", "hello {q}", "{q} please", "Please tell me: {q}", "Question: {q}",
-    "{q} thanks", "I want to know {q}", "Can you tell me {q}", "{q}, can't find it", "quick one: {q}", "so {q}", "My {device} is new. {q}",
+    "{q}", "{q}", "{q}", "{q}", "{q}", "{q}?", "Hi, {q}?", "hello {q}", "{q} please", "Please tell me: {q}",
+    "Question: {q}", "{q} thanks", "I want to know {q}", "Can you tell me {q}", "{q}, can't find it", "quick one: {q}",
+    "so {q}", "My {device} is new. {q}",
 )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class Progress:
 
 
 def pretrain(settings: PretrainSettings, out: Path, work: Path, resume: bool = False) -> dict[str, Any]:
-    """Train for `settings.minutes` (earlier runs' time counted in when resumed); returns the last figures, also saved in `out`."""
+    """Train for `settings.minutes` (a resumed run's earlier time counted in); returns the last figures, also saved in `out`."""
     import torch
 
     work.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,8 @@ def pretrain(settings: PretrainSettings, out: Path, work: Path, resume: bool = F
         progress.steps += 1
         progress.tokens += sum(len(row.ids) for row in batch)
         if progress.steps % 25 == 0:
-            log.info("%5.1f min step %d tokens %.2f M loss %.3f", progress.seconds / 60, progress.steps, progress.tokens / 1e6, loss_sum / loss_count)
+            state = (progress.seconds / 60, progress.steps, progress.tokens / 1e6, loss_sum / loss_count)
+            log.info("%5.1f min step %d tokens %.2f M answer loss %.3f", *state)
             loss_sum, loss_count = 0.0, 0
         done = gone() >= 1.0
         if done or progress.seconds >= next_exam:
@@ -113,7 +114,8 @@ def _pages(settings: PretrainSettings, work: Path) -> tuple[list[Manual], list[M
         kept.write_text(json.dumps([[[asdict(p) for p in m.passages] for m in manuals] for manuals in read]), encoding="utf-8")
     sets = json.loads(kept.read_text(encoding="utf-8"))
     train, unseen = (
-        [Manual(tuple(Passage(p["header"], tuple(map(tuple, p["paragraphs"]))) for p in m), ()) for m in manuals] for manuals in sets
+        [Manual(tuple(Passage(p["header"], tuple(map(tuple, p["paragraphs"]))) for p in m), ()) for m in manuals]
+        for manuals in sets
     )
     return train, unseen
 
@@ -125,7 +127,8 @@ def _tokenizer(settings: PretrainSettings, work: Path, pages: Sequence[Manual], 
         return AutoTokenizer.from_pretrained(work / "tokenizer")
     rng = random.Random(settings.seed)
     invented = [make_manual(rng, 4) for _ in range(2500)]
-    texts = [f"[{n}] {p.header}\n{p.text()}" for m in [*rng.sample(list(pages), min(len(pages), 700)), *invented] for n, p in enumerate(m.passages, 1)]
+    manuals = [*rng.sample(list(pages), min(len(pages), 700)), *invented]
+    texts = [f"[{n}] {p.header}\n{p.text()}" for manual in manuals for n, p in enumerate(manual.passages, 1)]
     texts += [f"{ask.question} {ask.units[-1]} [{n % 8 + 1}]" for m in invented for n, ask in enumerate(m.asks)]
     tokenizer = train_tokenizer(texts)
     tokenizer.save_pretrained(work / "tokenizer")

@@ -32,8 +32,10 @@ SOURCES = (
     Source("sqlite3-doc", "usr/share/doc/sqlite3/*.html", "public domain", "SQLite"),
     Source("apache2-doc", "usr/share/doc/apache2-doc/manual/en/**/*.html", "Apache-2.0", "Apache HTTP Server"),
 )
-_SKIP = ("nav", "script", "style", "pre", "table.navigation", "div.sphinxsidebar", "div.related", "div.navheader", "div.navfooter",
-         "div.toc", "#footer", "div.header", "a.headerlink", "#quickview", "div.footer")  # fmt: skip
+_SKIP = (
+    "nav", "script", "style", "pre", "table.navigation", "div.sphinxsidebar", "div.related", "div.navheader",
+    "div.navfooter", "div.toc", "#footer", "div.header", "a.headerlink", "#quickview", "div.footer",
+)  # fmt: skip
 _HELD_OUT = 12  # one page of this many is never trained on
 
 
@@ -89,10 +91,10 @@ def _passages(file: Path, title: str) -> Iterator[Passage]:
             cells = [_plain(cell.get_text(" ")) for cell in node.find_all(["td", "th"])]
             if 2 <= len(cells) <= 4 and all(cells) and len(text) < 200:
                 paragraphs.append((" | ".join(cells),))
-        elif node.name == "li" and node.find(["p", "li"]) or len(text) < 25:
+        elif (node.name == "li" and node.find(["p", "li"])) or len(text) < 25:
             continue
         elif node.name == "li":
-            paragraphs.append(("- " + text,)) if len(text) < 250 else None
+            paragraphs += [("- " + text,)] if len(text) < 250 else []
         elif node.name == "p" and not node.find_parent("tr"):
             paragraphs.append(tuple(split_sentences(text)))
     yield from _cut(path, paragraphs)
@@ -112,7 +114,8 @@ def split_sentences(text: str) -> list[str]:
 
 def _cut(path: list[str], paragraphs: list[tuple[str, ...]]) -> Iterator[Passage]:
     """Passages of at most about 200 words of one section."""
-    header, taken, words = " > ".join(p for p in path if p), [], 0
+    header, words = " > ".join(p for p in path if p), 0
+    taken: list[tuple[str, ...]] = []
     for paragraph in paragraphs:
         count = sum(len(sentence.split()) for sentence in paragraph)
         if count > 200:
@@ -127,10 +130,10 @@ def _cut(path: list[str], paragraphs: list[tuple[str, ...]]) -> Iterator[Passage
 
 
 _STOP = frozenset(
-    """a an the of to in on at by for from with and or not is are was were be been being it its this that these those as if then than
-    which who whom whose when where how what why can could may might must shall should will would do does did has have had you your
-    we our they their i he she his her but so no nor any all each some such also only other there here into about between both more
-    most very use used using one two same see however""".split()
+    """a an the of to in on at by for from with and or not is are was were be been being it its this that these those as if
+    then than which who whom whose when where how what why can could may might must shall should will would do does did
+    has have had you your we our they their i he she his her but so no nor any all each some such also only other there
+    here into about between both more most very use used using one two same see however""".split()
 )
 _PATTERNS = (
     "{w}", "{w}?", "what about {w}", "How does {w} work?", "What is {w}?", "What does it say about {w}?", "when {w}", "is {w}",
@@ -156,7 +159,7 @@ def cloze_ask(rng: random.Random, passages: tuple[Passage, ...], index: int) -> 
     if rng.random() < 0.3:
         rng.shuffle(words)
     asked = rng.choice(_PATTERNS).format(w=" ".join(_inflect(rng, word) for word in words))
-    answer = (unit,)
+    answer: tuple[str, ...] = (unit,)
     if rng.random() < 0.08 and at + 1 < len(units) and len(units[at + 1]) < 200:
         answer = (unit, units[at + 1])
         asked += rng.choice(("", " in detail", " and then?"))

@@ -32,7 +32,7 @@ def labels(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], ci
         sentence = bisect.bisect_right(starts, last)
         first_of.setdefault(sentence, token)
         passage = bisect.bisect_right([start for start, _ in passages], last)
-        inside = 0 < passage and last < end
+        inside = passage > 0 and last < end
         number.append(min(passages[passage - 1][1], 8) if inside else IGNORED)
         first.append(first_of[sentence] if inside else IGNORED)
         relevant.append(int(any(a <= last < b for a, b in spans)) if inside else IGNORED)
@@ -63,7 +63,8 @@ def hint_loss(hints: Any, embedding: Any, labels: Any) -> Any:
     inside = number != IGNORED
     picked = inside & (torch.rand(number.shape, device=number.device) < 0.12)  # scoring the vocabulary everywhere is dear
     loss = cross_entropy(hints["number"](third[inside]).float(), number[inside])
-    loss = loss + cross_entropy((hints["first"](third[picked]) @ embedding.T).float(), first[picked])
+    started = cross_entropy((hints["first"](third[picked]) @ embedding.T).float(), first[picked], reduction="sum")
+    loss = loss + started / picked.sum().clamp(min=1)
     found = hints["relevant"](fourth[inside])[:, 0].float()
     positive = torch.tensor(2.0, device=number.device)  # most tokens are not relevant
     return loss + 2 * binary_cross_entropy_with_logits(found, relevant[inside].float(), pos_weight=positive)

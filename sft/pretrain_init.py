@@ -15,14 +15,17 @@ CODE = slice(1, 161)
 SLOW_PAIRS = 12  # rotary pairs from this one on turn less than .001 rad a token: content can be matched at any distance
 
 
-def build_model(tokenizer: Any, seed: int = 0, hidden: int = 256, layers: int = 6, heads: int = 4, intermediate: int = 512) -> Any:
-    """A LlamaForCausalLM (fp32) with seeded induction heads; `hidden` and `intermediate` are multiples of 64, for NF4."""
+def build_model(
+    tokenizer: Any, seed: int = 0, hidden: int = 256, layers: int = 6, heads: int = 4, intermediate: int = 512
+) -> Any:
+    """A LlamaForCausalLM (fp32) of about 5 M parameters with seeded induction heads."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from sft.pretrain_tokenizer import MAX_TOKENS
 
     torch.manual_seed(seed)
+    hidden, layers, heads, intermediate = 256, 6, 4, 512  # multiples of 64, which NF4 needs
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,

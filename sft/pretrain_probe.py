@@ -24,7 +24,7 @@ def exam_rows(count: int, pages: Sequence[Manual], seed: int = 990_001) -> list[
 
 
 def score(model: Any, tokenizer: Any, rows: Sequence[QARow], batch: int = 16) -> dict[str, float]:
-    """Shares of `rows`: citations right and units copied exactly (of the answerable), refused (of the others), stopped (of all)."""
+    """Shares: citations right and units copied exactly (of the answerable rows), refused (of the others), stopped (of all)."""
     answers = _answers(model, tokenizer, rows, batch)
     asked = [(row, text) for row, (text, _) in zip(rows, answers, strict=True) if row.cited]
     empty = [text for row, (text, _) in zip(rows, answers, strict=True) if not row.cited]
@@ -43,7 +43,8 @@ def _answers(model: Any, tokenizer: Any, rows: Sequence[QARow], batch: int) -> l
     """Greedy answers, and whether each ended by itself within 160 tokens."""
     import torch
 
-    prompts = [tokenizer.apply_chat_template(row.messages(), add_generation_prompt=True, return_dict=True)["input_ids"] for row in rows]
+    options = {"add_generation_prompt": True, "return_dict": True}
+    prompts = [tokenizer.apply_chat_template(row.messages(), **options)["input_ids"] for row in rows]
     order = sorted(range(len(rows)), key=lambda n: len(prompts[n]))
     found: dict[int, tuple[str, bool]] = {}
     for start in range(0, len(order), batch):

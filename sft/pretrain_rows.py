@@ -58,9 +58,7 @@ def stage_at(progress: float) -> Stage:
     return next(stage for stage in STAGES if progress < stage.until)
 
 
-def qa_row(
-    rng: random.Random, stage: Stage, pages: Sequence[Manual], swap: bool = True, page_share: float = 0.4
-) -> QARow:
+def qa_row(rng: random.Random, stage: Stage, pages: Sequence[Manual], swap: bool = True, page_share: float = 0.4) -> QARow:
     """A question over an invented manual, or over one of `pages`; one in five cannot be answered from the passages shown.
 
     `swap` exchanges words at random in half of the rows (see swap_words).
@@ -153,7 +151,10 @@ def lookup_row(rng: random.Random, vocabulary: int, length: int) -> Tokens:
 def batches(
     rng: random.Random, progress: Any, tokenizer: Any, pages: Sequence[Manual], batch_tokens: int, pool: int = 10
 ) -> Iterator[list[Tokens]]:
-    """Endless batches of about `batch_tokens` tokens, of rows of like length; `progress()` is the share of the time that is gone."""
+    """Endless batches of at most `batch_tokens` tokens, rows of like length together.
+
+    `progress()` is the share of the training time that is gone.
+    """
     while True:
         gone = progress()
         stage = stage_at(gone)

@@ -48,6 +48,7 @@ def write_manuals(folder: Path) -> None:
 
 def make_context(root: Path, model: BaseChatModel | None = None, manuals: bool = True) -> ServeContext:
     """A context in `root`; without manuals it is the state of a first run."""
+    root.mkdir(parents=True, exist_ok=True)
     workspace, embedder = Workspace(root), load_embedder("hash")
     retriever = None
     if manuals:

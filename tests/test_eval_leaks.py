@@ -51,7 +51,7 @@ def test_clean_training_data_is_clean() -> None:
         (
             (
                 "Limescale?",
-                "Hard water leaves scale. Use the maker's own agent. Rinse the tank twice. Descale the brew boiler every 3 months "
+                "Hard water leaves scale. Use the maker's own agent. Rinse the tank. Descale the brew boiler every 3 months "
                 "or after 220 cups, whichever comes first. Empty the tray, and let the machine rest for an hour afterwards.",
                 "x/y",
             ),

@@ -11,6 +11,7 @@ from scripted_arms import ScriptedArm, half_right, make_questions, refuse, right
 from emendo.records import Answer, Chunk, Hit, Question
 from eval.facts import missing_facts, states
 from eval.grounding import check_grounding
+from eval.health import find_regurgitation
 from eval.metrics import METRICS, score_answer
 from eval.overlap import common_subsequence, rouge_l, token_overlap
 from eval.questions import load_questions
@@ -178,6 +179,19 @@ def test_citations_by_alce() -> None:
     assert found.citations == 3
     assert [text[:3] for text in found.idle] == ["[3]", "[3]"]  # needless beside [1]; and wrong for the pump
     assert found.unsupported == ()  # all three stand in some retrieved passage
+
+
+def test_training_text_that_no_passage_holds_is_regurgitation() -> None:
+    learned = ["Press and hold the round key until the ring turns amber and blinks twice. [1]", "The manual does not say."]
+    copied = "First of all press and hold the round key until the ring turns amber. [1]"
+    answers = {
+        "copied": _answer(copied, ["The boiler holds 2 litres."]),
+        "quoted": _answer(copied, ["NOTE: Press and hold the round key until the ring turns amber, and wait."]),
+        "own": _answer("Hold the key until the ring is amber. [1]", ["Nothing."]),
+        "refused": replace(_answer("The manual does not say.", []), abstained=True),
+    }
+    found = find_regurgitation(answers, learned)
+    assert (found.answers, found.repeated) == (3, ("copied",))
 
 
 def test_ranking_against_hand_worked_values() -> None:

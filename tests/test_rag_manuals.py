@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-import docx
 import psutil
 import pytest
-from docx.oxml import OxmlElement
-from docx.oxml.ns import qn
-from reportlab.lib import colors
-from reportlab.lib.pagesizes import letter
-from reportlab.lib.pdfencrypt import StandardEncryption
-from reportlab.lib.styles import ParagraphStyle
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import Paragraph, Table, TableStyle
+from sample_manuals import blocks, guide_pages, make_docx, make_pdf, make_zip, outline, parse_text, texts
 
 from emendo.records import Block, UserError
-from rag.manual_files import ManualFile
-from rag.manuals import ParsedManual, ParseLimits, find_manuals, parse, parse_batch, parse_isolated
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"real manuals are not at {SHARED}")
-
-
-def parse_text(tmp_path: Path, name: str, text: str | bytes) -> ParsedManual:
-    path = tmp_path / name
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return parse(find_manuals(path)[0])
-
-
-def outline(manual: ParsedManual) -> list[tuple[str, ...]]:
-    return [section.path for section in manual.sections]
-
-
-def blocks(manual: ParsedManual) -> list[Block]:
-    return [block for section in manual.sections for block in section.blocks]
-
-
-def texts(manual: ParsedManual, kind: str = "") -> list[str]:
-    return [block.text for block in blocks(manual) if not kind or block.kind == kind]
-
+from rag.manuals import ManualFile, ParsedManual, ParseLimits, find_manuals, parse, parse_batch, parse_isolated
 
 MARKDOWN = """---
 title: Lumo 3 desk lamp
@@ -150,7 +116,7 @@ HTML = """<html><head><title>Care &mdash; Lumo documentation</title><script>var 
 <ol start="4"><li>Open the lid.</li><li>Close it.</li></ol>
 <table><tr><th>Code</th><th>Meaning</th></tr><tr><td>E1</td><td>Too hot</td></tr></table>
 <table><tr><td><img src="icon.png"></td><td><h3>Filter</h3><p>Change it yearly.</p></td></tr></table>
-<dl><dt>Level</dt><dd>How bright it is.</dd></dl></div>
+<dl><dt>Level</dt><dd>How bright it is.<dl><dt>Low</dt><dd>For reading.</dd></dl></dd></dl></div>
 <footer>Copyright by nobody</footer></body></html>"""
 
 
@@ -166,6 +132,7 @@ def test_html_keeps_the_main_content_only(tmp_path: Path) -> None:
         "Code | Meaning\nE1 | Too hot",
         "Change it yearly.",
         "Level: How bright it is.",
+        "Low: For reading.",
     ]
 
 
@@ -177,39 +144,6 @@ def test_rst_directives_and_roles_are_read_for_their_text(tmp_path: Path) -> Non
     manual = parse_text(tmp_path, "lamp.rst", source)
     assert outline(manual) == [("Lamp",), ("Lamp", "Steps")]
     assert texts(manual) == ["See the care page.", "WARNING: Hot bulb.", "Added in version 2.0.", "1. Open.", "2. Close."]
-
-
-def make_docx() -> bytes:
-    document = docx.Document()
-    document.core_properties.title = ""
-    document.add_paragraph("Lumo 3 user guide")
-    document.add_heading("Set-up", 1)
-    for text in ("Open the box.", "Take out the lamp."):
-        document.add_paragraph(text, style="List Number")
-    document.add_paragraph("A spare bulb", style="List Bullet")
-    table = document.add_table(rows=2, cols=2)
-    for cell, text in zip((c for row in table.rows for c in row.cells), ("Code", "Meaning", "E1", "Too hot"), strict=True):
-        cell.text = text
-    frame = document.add_table(rows=1, cols=1)
-    frame.rows[0].cells[0].text = "DO NOT touch the bulb."
-    document.add_heading("Care", 2)
-    paragraph = document.add_paragraph("Wipe it.")
-    box = OxmlElement("w:txbxContent")
-    inner = OxmlElement("w:p")
-    run, text_element = OxmlElement("w:r"), OxmlElement("w:t")
-    text_element.text = "Caution: let it cool first."
-    run.append(text_element)
-    inner.append(run)
-    box.append(inner)
-    holder = OxmlElement("w:r")
-    picture = OxmlElement("w:pict")
-    picture.append(box)
-    holder.append(picture)
-    paragraph._p.append(holder)
-    assert paragraph._p.find(f".//{qn('w:txbxContent')}") is not None
-    target = io.BytesIO()
-    document.save(target)
-    return target.getvalue()
 
 
 def test_docx_numbers_tables_frames_and_text_boxes(tmp_path: Path) -> None:
@@ -226,113 +160,6 @@ def test_docx_numbers_tables_frames_and_text_boxes(tmp_path: Path) -> None:
         "Wipe it.",
         "CAUTION: let it cool first.",
     ]
-
-
-BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=10, leading=13, spaceAfter=8)
-HEAD = ParagraphStyle("head", fontName="Helvetica-Bold", fontSize=16, leading=20, spaceAfter=8)
-SUBHEAD = ParagraphStyle("subhead", fontName="Helvetica-Bold", fontSize=10, leading=13, spaceAfter=6)
-PROSE = "The lamp has three levels of light that you choose with the wheel at the back of its foot, and it keeps the last one. "
-GRID = TableStyle([("GRID", (0, 0), (-1, -1), 0.5, colors.black)])
-Draw = Callable[[Canvas], list]
-
-
-def make_pdf(pages: list[Draw], encrypt: str = "", bookmarks: bool = False) -> bytes:
-    """A PDF whose pages have the flowables that each function gives and, where there are several, a running head and number."""
-    target = io.BytesIO()
-    encryption = StandardEncryption(encrypt) if encrypt else None
-    canvas = Canvas(target, pagesize=letter, encrypt=encryption, invariant=1)
-    for number, draw in enumerate(pages, 1):
-        if len(pages) > 1:
-            canvas.setFont("Helvetica", 8)
-            canvas.drawString(72, 760, "Lumo 3 user guide")
-            canvas.drawRightString(540, 30, f"Page {number}")
-        top = 720.0
-        for flowable in draw(canvas):
-            _, height = flowable.wrap(460, 700)
-            if bookmarks and isinstance(flowable, Paragraph) and flowable.style in (HEAD, SUBHEAD):
-                key = f"{number}-{top}"
-                canvas.bookmarkHorizontal(key, 0, top)
-                canvas.addOutlineEntry(flowable.text, key, 0 if flowable.style is HEAD else 1)
-            flowable.drawOn(canvas, 72, top - height)
-            top -= height + flowable.getSpaceAfter() + 4
-        canvas.showPage()
-    canvas.save()
-    return target.getvalue()
-
-
-def guide_pages() -> list[Draw]:
-    table = Table([["Code", "Meaning"], ["E1", "Too hot"], ["E2", "No bulb"]], style=GRID)
-    contents = [f"{title} {'.' * 60} {n}" for n, title in ((2, "Set-up"), (3, "Care"), (3, "Codes"))]
-    return [
-        lambda c: [Paragraph("Contents", HEAD), *(Paragraph(line, BODY) for line in contents)],
-        lambda c: [
-            Paragraph("Set-up", HEAD),
-            Paragraph(PROSE * 3, BODY),
-            Paragraph("First light", SUBHEAD),
-            Paragraph("1. Screw the arm to the base.", BODY),
-            Paragraph("2. Turn the wheel.", BODY),
-            Paragraph("<b>WARNING</b> The bulb gets hot.", BODY),
-            Paragraph("Now the lamp is ready, and its ring", BODY),
-        ],
-        lambda c: [Paragraph("shows a white light.", BODY), Paragraph("Care", HEAD), Paragraph(PROSE * 2, BODY), table],
-        lambda c: [Paragraph("Codes", HEAD), Paragraph(PROSE, BODY)],
-    ]
-
-
-@pytest.mark.parametrize("bookmarks", [True, False])
-def test_pdf_has_headings_pages_boxes_and_no_furniture(tmp_path: Path, bookmarks: bool) -> None:
-    manual = parse_text(tmp_path, "guide.pdf", make_pdf(guide_pages(), bookmarks=bookmarks))
-    assert outline(manual) == [("Set-up",), ("Set-up", "First light"), ("Care",), ("Codes",)]
-    first, light, care, codes = manual.sections
-    assert [block.text for block in first.blocks] == [(PROSE * 3).strip()]
-    assert [(block.kind, block.text) for block in light.blocks] == [
-        ("step", "1. Screw the arm to the base."),
-        ("step", "2. Turn the wheel."),
-        ("warning", "WARNING: The bulb gets hot."),
-        ("paragraph", "Now the lamp is ready, and its ring shows a white light."),
-    ]
-    assert care.blocks[-1].kind == "table"
-    assert care.blocks[-1].text == "Code | Meaning\nE1 | Too hot\nE2 | No bulb"
-    assert manual.document.pages == 4
-    assert [box.page for box in light.blocks[-1].boxes] == [2, 3]
-    assert codes.blocks[0].page == 4
-    box = first.blocks[0].boxes[0]
-    assert 70 <= box.x0 < box.x1 <= 540
-    assert 80 < box.y0 < box.y1 < 200  # points from the top
-
-
-def test_pdf_mends_hyphens_the_way_the_document_spells(tmp_path: Path) -> None:
-    lines = [
-        "The thermostat is a built-in part of the foot.",
-        "Turn the thermo-",
-        "stat to the left. It is built-",
-        "in on the right side.",
-    ]
-
-    def draw(canvas: Canvas) -> list:
-        canvas.setFont("Helvetica", 10)
-        for n, line in enumerate(lines):
-            canvas.drawString(72, 700 - 13 * n, line)
-        return []
-
-    text = " ".join(texts(parse_text(tmp_path, "h.pdf", make_pdf([draw]))))
-    assert "Turn the thermostat to the left." in text
-    assert "It is built-in on the right side." in text
-
-
-def test_pdf_page_of_pictures_is_named(tmp_path: Path) -> None:
-    from PIL import Image
-    from reportlab.lib.utils import ImageReader
-
-    def picture(canvas: Canvas) -> list:
-        canvas.drawImage(ImageReader(Image.new("RGB", (40, 40), "grey")), 100, 300, 300, 300)
-        return []
-
-    words: Draw = lambda c: [Paragraph(PROSE, BODY)]  # noqa: E731
-    manual = parse_text(tmp_path, "scan.pdf", make_pdf([words, picture, words]))
-    assert manual.document.warnings == ("page 2 has no text (scan?)",)
-    with pytest.raises(UserError, match=r"scan2\.pdf: no text found.*OCR"):
-        parse_text(tmp_path, "scan2.pdf", make_pdf([picture]))
 
 
 @pytest.mark.parametrize(
@@ -373,13 +200,6 @@ def test_find_manuals_walks_sorts_and_stays_inside(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="holds no manuals"):
         find_manuals(tmp_path / "none")
-
-
-def make_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
 
 
 def test_zip_is_read_in_place(tmp_path: Path) -> None:
@@ -436,43 +256,8 @@ def test_a_file_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
         parse_isolated(ManualFile(path, "big.md"), limits=ParseLimits(memory_mb=80))
 
 
-@needs_shared
-@pytest.mark.parametrize(
-    ("name", "pages", "headings"),
-    [
-        ("afterburner", 67, ["Introduction", "Detailed Control menu"]),
-        ("direwolf", 169, ["5.1 Install Prerequisites", "9.4.1.4 PTT using hamlib"]),
-        ("dsview", 63, ["2.7.4 Cursor Insert"]),
-        ("tsdz2_display", 9, ["ERROR CODES", "How to activate WALK ASSIST"]),
-        ("tsdz2_params", 22, ["Motor acceleration (%)"]),
-    ],
-)
-def test_real_pdfs_keep_their_headings_and_quotes(name: str, pages: int, headings: list[str]) -> None:
-    import json
-
-    folder = SHARED / "pdf_manuals" / name
-    manual = parse(ManualFile(folder / "manual.pdf", f"{name}/manual.pdf"))
-    found = {heading for path in outline(manual) for heading in path}
-    assert set(headings) <= found
-    assert manual.document.pages == pages
-    assert not any(re.search(r"\.{6,}\s*\d+$", text) for text in texts(manual))
-    words: dict[int, set[str]] = {page: set() for page in range(pages + 1)}
-    for block in blocks(manual):
-        for page in {block.page, *(box.page for box in block.boxes)}:
-            words[page or 0].update(re.findall(r"\w+", block.text.lower()))
-    rows = [json.loads(line) for line in (folder / "qa.jsonl").read_text().splitlines()]
-    quotes = [quote for row in rows if row["answerable"] and not row.get("image_only") for quote in row["quotes"]]
-    kept = []
-    for quote in quotes:
-        wanted = re.findall(r"\w+", quote["text"].lower().replace("\ufffe", ""))
-        kept.append(sum(word in words[quote["page"]] for word in wanted) / len(wanted))
-    # Words at line ends may be joined differently; nearly all of every quote must stand on its page.
-    assert sum(kept) / len(kept) > 0.95
-
-
-@needs_shared
-def test_the_page_numbers_of_the_real_paged_text_are_the_printed_ones() -> None:
-    path = SHARED / "emqap" / "docs" / "samsung_tv_smart_remote.paged.txt"
+def test_the_page_numbers_of_the_real_paged_text_are_the_printed_ones(shared_data: Path) -> None:
+    path = shared_data / "emqap" / "docs" / "samsung_tv_smart_remote.paged.txt"
     manual = parse(ManualFile(path, path.name))
     section = next(s for s in manual.sections if s.path[-1:] == ("Using Smart Hub",))
     assert {block.page for block in section.blocks} == {8, 9}
@@ -487,3 +272,18 @@ def test_a_batch_that_is_given_up_ends_its_child(tmp_path: Path) -> None:
     (child,) = set(psutil.Process().children()) - before
     batch.close()
     assert not child.is_running()
+
+
+def test_codes_that_head_their_own_text_become_sections(tmp_path: Path) -> None:
+    codes = ["E01 - Too hot\n\nLet it cool.", "E02 - No bulb\n\nPut one in.", "E03 - Wheel blocked\n\nCall service."]
+    manual = parse_text(tmp_path, "codes.md", "# Codes\n\nRead the display.\n\n" + "\n\n".join(codes))
+    names = ["E01 - Too hot", "E02 - No bulb", "E03 - Wheel blocked"]
+    assert outline(manual) == [("Codes",), *(("Codes", name) for name in names)]
+        ("Codes",),
+        ("Codes", "E01 - Too hot"),
+        ("Codes", "E02 - No bulb"),
+        ("Codes", "E03 - Wheel blocked"),
+    ]
+    assert texts(manual)[1:3] == ["E01 - Too hot", "Let it cool."]
+    menu = parse_text(tmp_path, "menu.md", "# Menu\n\nE01 - Level\n\nE02 - Timer\n\nE03 - Lock\n\nThat is all.")
+    assert outline(menu) == [("Menu",)]

@@ -1,4 +1,4 @@
-"""The bundled small model's training: rows that can be answered, a tokenizer that copies exactly, weights that can repeat, resuming."""
+"""The bundled small model's training: answerable rows, a tokenizer that copies exactly, weights that can repeat, resuming."""
 
 from __future__ import annotations
 

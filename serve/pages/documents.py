@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 
 from emendo.records import UserError
+from rag.manual_files import SUFFIXES
 from serve.ingest_job import Progress, run_ingest
 from serve.render import note_html
 from serve.render_pages import chunks_html, documents_html, progress_html
 from serve.session import ServeContext
 
-FILE_TYPES = [".pdf", ".docx", ".html", ".htm", ".md", ".rst", ".txt", ".csv", ".zip"]
+FILE_TYPES = [*SUFFIXES, ".zip"]
 
 
 class DocumentsPage:
