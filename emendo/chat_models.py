@@ -25,11 +25,18 @@ BUNDLED = Path(__file__).resolve().parent.parent / "data" / "model"
 
 
 def load_chat_model(
-    spec: str, *, bits: str = "auto", max_new_tokens: int = 160, embeddings: Embeddings | None = None
+    spec: str,
+    *,
+    bits: str = "auto",
+    max_new_tokens: int = 160,
+    verbatim: bool = False,
+    refusal: str = "",
+    embeddings: Embeddings | None = None,
 ) -> BaseChatModel:
     """The chat model a spec names.
 
-    `bits` (nf4 | bf16 | fp32 | auto) is for `hf:` only; `embeddings` helps `quote` to choose its sentences.
+    `bits` (nf4 | bf16 | fp32 | auto) and `verbatim` (print only sentences of the passages, or `refusal`) are for `hf:` only;
+    `embeddings` helps `quote` to choose its sentences.
     Raises UserError for an unknown kind, a missing path, or a model that does not load.
     """
     kind, rest = check_spec(spec)
@@ -41,7 +48,8 @@ def load_chat_model(
         from emendo.hf_model import HFChatModel
 
         base, _, adapter = rest.partition("+")
-        return HFChatModel.load(resolve_base(base), adapter=adapter or None, bits=bits, max_new_tokens=max_new_tokens)
+        options = {"max_new_tokens": max_new_tokens, "verbatim": verbatim, "refusal": refusal}
+        return HFChatModel.load(resolve_base(base), adapter=adapter or None, bits=bits, **options)
     return _openai(rest, max_new_tokens) if kind == "openai" else _scripted(rest)
 
 

@@ -16,6 +16,7 @@ from langchain_core.runnables import RunnableConfig
 
 from emendo.quiet import quiet_libraries
 from emendo.records import UserError
+from emendo.verbatim import VerbatimPaths
 
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 
@@ -29,17 +30,17 @@ class HFChatModel(BaseChatModel):
     adapter_id: str = ""
     max_new_tokens: int = 160
     batch_size: int = 48  # rows decoded together
+    verbatim: bool = False  # print only units of the passages (see emendo.verbatim); prompts without passages are free
+    refusal: str = ""  # what verbatim decoding may say instead of a unit
     lock: Any = None  # one generation at a time: adapters are switched on the shared weights
 
     @classmethod
-    def load(cls, base: str, adapter: str | None = None, bits: str = "auto", max_new_tokens: int = 160) -> HFChatModel:
-        """Load hub id or folder `base` (`id@revision` pins a revision), then the LoRA folder `adapter`."""
+    def load(cls, base: str, adapter: str | None = None, bits: str = "auto", **options: Any) -> HFChatModel:
+        """Load hub id or folder `base` (`id@revision` pins a revision), then the LoRA folder `adapter`; `options` are fields."""
         model, tokenizer = load_base(base, bits)
         model.eval()
         name = "bundled" if Path(base).name == "model" and Path(base).is_dir() else base
-        loaded = cls(
-            model=model, tokenizer=tokenizer, model_id=f"hf:{name}", max_new_tokens=max_new_tokens, lock=threading.RLock()
-        )
+        loaded = cls(model=model, tokenizer=tokenizer, model_id=f"hf:{name}", lock=threading.RLock(), **options)
         if adapter:
             loaded.set_adapter(adapter)
         return loaded
@@ -76,11 +77,13 @@ class HFChatModel(BaseChatModel):
     def generate_texts(self, conversations: Sequence[list[BaseMessage]]) -> list[str]:
         """Greedy completions in the order given."""
         prompts = [self._prompt(messages) for messages in conversations]
+        paths = [self._paths(messages) for messages in conversations]
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         texts = [""] * len(prompts)
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            for row, text in zip(rows, self._complete([prompts[i] for i in rows]), strict=True):
+            new = self._decode([prompts[i] for i in rows], [paths[i] for i in rows])
+            for row, text in zip(rows, self.tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
                 texts[row] = text
         return texts
 
@@ -124,7 +127,7 @@ class HFChatModel(BaseChatModel):
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True, timeout=600)
         criteria = StoppingCriteriaList([lambda ids, scores, **_: _all_rows(ids, stopped.is_set())])
         failure: list[Exception] = []
-        work = threading.Thread(target=self._run, args=(self._prompt(messages), streamer, criteria, failure), daemon=True)
+        work = threading.Thread(target=self._run, args=(messages, streamer, criteria, failure), daemon=True)
         work.start()
         try:
             for piece in streamer:
@@ -136,9 +139,9 @@ class HFChatModel(BaseChatModel):
         if failure:
             raise failure[0]
 
-    def _run(self, prompt: list[int], streamer: Any, criteria: Any, failure: list[Exception]) -> None:
+    def _run(self, messages: list[BaseMessage], streamer: Any, criteria: Any, failure: list[Exception]) -> None:
         try:
-            self._decode([prompt], streamer=streamer, stopping_criteria=criteria)
+            self._decode([self._prompt(messages)], [self._paths(messages)], streamer=streamer, stopping_criteria=criteria)
         except Exception as error:  # noqa: BLE001  (carried to the reader of the stream, which raises it)
             failure.append(error)
             streamer.end()
@@ -148,13 +151,23 @@ class HFChatModel(BaseChatModel):
         encoded = self.tokenizer.apply_chat_template(plain, add_generation_prompt=True, return_dict=True, enable_thinking=False)
         return list(encoded["input_ids"])
 
-    def _complete(self, prompts: list[list[int]]) -> list[str]:
-        rows = self._decode(prompts)
-        return self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+    def _paths(self, messages: list[BaseMessage]) -> VerbatimPaths | None:
+        passages = messages[-1].additional_kwargs.get("passages") if self.verbatim else None
+        return VerbatimPaths(self.tokenizer, passages, self.refusal, self._stop_ids()) if passages else None
 
-    def _decode(self, prompts: list[list[int]], **kwargs: Any) -> Any:
-        """New token ids, (rows, steps), of left-padded prompts."""
+    def _stop_ids(self) -> list[int]:
+        ids = self.model.generation_config.eos_token_id
+        return list(ids) if isinstance(ids, list) else [ids if ids is not None else self.tokenizer.eos_token_id]
+
+    def _decode(self, prompts: list[list[int]], paths: Sequence[VerbatimPaths | None], **kwargs: Any) -> Any:
+        """New token ids, (rows, steps), of left-padded prompts; rows with `paths` are kept on them."""
         import torch
+
+        everything = list(range(len(self.tokenizer))) if any(paths) else []
+
+        def allowed(row: int, ids: Any) -> list[int]:
+            path = paths[row]
+            return path.allowed(ids[width:].tolist()) if path else everything
 
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
         width = max(len(prompt) for prompt in prompts)
@@ -168,6 +181,7 @@ class HFChatModel(BaseChatModel):
                 max_new_tokens=self.max_new_tokens,
                 do_sample=False,
                 pad_token_id=pad,
+                prefix_allowed_tokens_fn=allowed if any(paths) else None,
                 **kwargs,
             )
         return out[:, width:]

@@ -86,7 +86,8 @@ def _row(row: TableRow) -> dict[str, Any]:
     shown: dict[str, Any] = {"label": metric.label, "group": metric.group, "unscored": row.unscored, "reason": row.reason}
     if c is None or row.before is None or row.after is None:
         return shown | {"n": 0}
-    better, worse = c.p < 0.05 and c.gain > 0, c.p_worse < 0.05 and c.gain < 0
+    up, down = c.interval.low > 0, c.interval.high < 0  # as the forest plot colours it
+    better, worse = (up, down) if c.higher_is_better else (down, up)
     return shown | {
         "n": c.n,
         "unit": "%" if metric.share else metric.unit,

@@ -169,7 +169,7 @@ def _check(values: Sequence[float], sd: float, alternative: str, baseline_trials
     if baseline_trials is not None and baseline_trials < 1:
         raise UserError(f"--baseline-trials {baseline_trials}: expected 1 or more")
     if trials_size is not None and any(not 0 <= value <= trials_size or value != int(value) for value in values):
-        raise UserError(f"--trials-size {trials_size}: every trial must be a whole number of successes between 0 and it")
+        raise UserError(f"{trials_size} attempts per trial: every trial must be a whole number of successes between 0 and it")
 
 
 def _binomial(values: Sequence[float], mean: float, size: int, alternative: Alternative) -> dict[str, Any]:

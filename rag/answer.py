@@ -29,6 +29,8 @@ class AnswerSettings:
     refuse_below: float | None = None
     history_turns: int = 3  # earlier turns shown to the model
     max_new_tokens: int = 160
+    # Print only sentences of the passages, for hf: models; None: on for the bundled one, which is too small to write its own.
+    verbatim: bool | None = None
 
 
 @dataclass(frozen=True)

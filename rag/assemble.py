@@ -17,6 +17,7 @@ from emendo.config import Workspace, load_settings
 from rag.answer import Answerer, AnswerSettings
 from rag.embedder import Embedder, load_embedder
 from rag.index import open_index
+from rag.prompt import REFUSAL
 from rag.retrieve import Retriever, RetrieveSettings
 
 T = TypeVar("T")
@@ -71,7 +72,15 @@ class Opener:
             spec = f"{spec.partition('+')[0]}+{adapter}"
             if bits == "auto":  # an adapter is served on the precision it was tuned on
                 bits = tuned_bits(Path(adapter))
-        return load_chat_model(spec, bits=bits, max_new_tokens=answering.max_new_tokens, embeddings=embedder)
+        verbatim = spec.startswith("hf:bundled") if answering.verbatim is None else answering.verbatim
+        return load_chat_model(
+            spec,
+            bits=bits,
+            max_new_tokens=answering.max_new_tokens,
+            verbatim=verbatim,
+            refusal=REFUSAL,
+            embeddings=embedder,
+        )
 
     def answerer(self, retriever: Retriever | None, model: BaseChatModel) -> Answerer:
         """With the refusal threshold the model needs: `quote` cannot decide by itself that no passage holds an answer."""

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,14 +105,16 @@ def parse_batch(
 ) -> Generator[tuple[ManualFile, ParsedManual | UserError], None, None]:
     """Each file with its manual or its error, in order; many files share one child, as starting it costs more than a small file.
 
-    Where the child dies, its file is tried once more alone (the files before it may have used up the memory), then given up.
+    Where the child dies, its file is tried once more alone, as the files before it may have used up the memory. A file that
+    takes too long is given up at once.
     """
     waiting = list(files)
     while waiting:
         done = 0
         for file, result in _run_child(waiting, product, limits):
             if isinstance(result, _ChildDied):
-                alone = next(_run_child([file], product, limits))[1] if done else result
+                again = done > 0 and not result.timed_out
+                alone = next(_run_child([file], product, limits))[1] if again else result
                 result = UserError(str(alone)) if isinstance(alone, _ChildDied) else alone
             done += 1
             yield file, result
@@ -120,6 +123,8 @@ def parse_batch(
 
 class _ChildDied(UserError):
     """The child ended without an answer for the file it was parsing."""
+
+    timed_out = False
 
 
 def _run_child(
@@ -143,12 +148,15 @@ def _run_child(
     )
     assert child.stdin is not None and child.stdout is not None  # for mypy: both are pipes
     try:
-        child.stdin.write(json.dumps(request))
-        child.stdin.close()
+        with suppress(BrokenPipeError):  # it died at once; the missing answer tells
+            child.stdin.write(json.dumps(request))
+            child.stdin.close()
         for file in files:
             line, timed_out = _read_line(child, limits.seconds)
             if not line.endswith("\n"):
-                yield file, _ChildDied(_death_message(file, timed_out, child.wait(), limits))
+                death = _ChildDied(_death_message(file, timed_out, child.wait(), limits))
+                death.timed_out = timed_out
+                yield file, death
                 return
             answer = json.loads(line)
             yield file, UserError(answer["error"]) if "error" in answer else from_json(ParsedManual, answer)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 
 from emendo.records import Document, UserError
 from emendo.words import STOP_WORDS
@@ -51,9 +52,9 @@ class ProductNames:
     def named_scope(self, question: str) -> Scope:
         """The documents of the product that the question names, everything when it names none.
 
-        A product is named by a word of its name that few others share and that holds a digit (S10, TSDZ2), or by all words
-        of one of its names. Among products named by the same words, those win whose name is covered best: "S10" is the S10, not
-        the S10 Lite.
+        A product is named by a word with a digit that not all share (S10, TSDZ2), or by all words of one of its names where
+        most products do not share one of them. The rarest word decides, then how much of the name was said: "S10" is the S10,
+        not the S10 Lite.
         """
         if self._count < 2:
             return Scope()
@@ -71,7 +72,7 @@ class ProductNames:
         best = (0.0, 0.0)
         for variant in variants:
             said = [word for word in variant if word in asked]
-            telling = [w for w in said if any(c.isdigit() for c in w) and 2 * self._spread[w] <= self._count]
+            telling = [w for w in said if any(c.isdigit() for c in w) and self._spread[w] < self._count]
             if telling or (said == list(variant) and any(2 * self._spread[w] <= self._count for w in said)):
                 rareness = max(1 / self._spread[w] for w in said)
                 best = max(best, (rareness, len(said) / len(variant)))
@@ -84,4 +85,6 @@ def _variants(document: Document) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in _WORD.findall(text.casefold()) if word not in _GENERIC]
+    """Words that can name a product; a bare number only together with the word before it: "Note 9" gives note, note9."""
+    words = [word for word in _WORD.findall(text.casefold()) if word not in _GENERIC]
+    return [before + word if word.isdigit() else word for before, word in pairwise(["", *words]) if before or not word.isdigit()]

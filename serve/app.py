@@ -8,6 +8,7 @@ from emendo.records import UserError
 from serve.session import ServeContext
 from serve.theme import FAVICON, STYLE, make_head, make_theme
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADER = f'<header id="brand">{FAVICON.read_text(encoding="utf-8")}<h1>Emendo</h1></header>'
 
 
@@ -41,7 +42,12 @@ def build_app(context: ServeContext) -> Any:
 
 
 def serve(context: ServeContext, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> None:
-    """Serve until interrupted. Raises UserError when the port is taken."""
+    """Serve until interrupted. Raises UserError when the port is taken, and for a host that others can reach."""
+    if host not in LOOPBACK:
+        raise UserError(
+            f"--host {host} would open every conversation and document to the network, and there are no users to sign in yet; "
+            "serve on 127.0.0.1 and reach it through a tunnel: ssh -L 7860:127.0.0.1:7860 HOST"
+        )
     app = launch(context, host, port, open_browser)
     app.block_thread()
 

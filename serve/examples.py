@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import zip_longest
 
 _ACTIONS = (
     "adjust assemble attach build calibrate change charge check choose clean configure connect create disable dispose download "
@@ -17,12 +18,17 @@ _DULL = re.compile(
 _NUMBERING = re.compile(r"^(?:chapter|section|part)?\s*[\dA-Z]{0,2}(?:\.\d+)*[.:)]?\s+(?=[A-Z])", re.I)
 
 
-def example_questions(sections: Iterable[tuple[str, ...]], most: int = 4) -> list[str]:
-    """At most `most` questions, those for which a heading names an action or a question first."""
+def example_questions(documents: Iterable[Iterable[tuple[str, ...]]], most: int = 4) -> list[str]:
+    """At most `most` questions from the section paths of each document, the documents taking turns."""
+    turns = zip_longest(*(_questions_of(sections) for sections in documents))
+    return [question for turn in turns for question in turn if question][:most]
+
+
+def _questions_of(sections: Iterable[tuple[str, ...]]) -> list[str]:
+    """Headings that name an action or a question come first."""
     headings = dict.fromkeys(_NUMBERING.sub("", path[-1]).strip() for path in sections if path)
     asked = [question_of(heading) for heading in headings if 4 < len(heading) < 60 and not _DULL.search(heading)]
-    ranked = sorted(asked, key=lambda question: question.startswith("What does"))
-    return ranked[:most]
+    return sorted(asked, key=lambda question: question.startswith("What does"))
 
 
 def question_of(heading: str) -> str:

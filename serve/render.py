@@ -37,10 +37,12 @@ def short_section(chunk: Chunk) -> str:
 
 
 def page_label(pages: Sequence[int]) -> str:
-    if not pages:
-        return ""
-    first, last = min(pages), max(pages)
-    return f"p. {first}" if first == last else f"pp. {first}–{last}"
+    """`p. 4`, `pp. 4–6` or `pp. 4, 9`; "" without pages."""
+    numbers = sorted(set(pages))
+    if len(numbers) < 2:
+        return f"p. {numbers[0]}" if numbers else ""
+    run = numbers[-1] - numbers[0] == len(numbers) - 1
+    return f"pp. {numbers[0]}–{numbers[-1]}" if run else f"pp. {', '.join(map(str, numbers))}"
 
 
 def support(answer: Answer) -> tuple[str, str]:

@@ -23,9 +23,16 @@
     if (mark) { event.preventDefault(); event.stopPropagation(); show(mark); }
     if (button) { event.preventDefault(); event.stopPropagation(); copy(button); }
   };
+  // A long passage opens at its quoted sentence.
+  const openAtQuote = () => document.querySelectorAll(".passage:not(.opened)").forEach((passage) => {
+    passage.classList.add("opened");
+    const quote = passage.querySelector("mark");
+    if (quote) passage.scrollTop = quote.offsetTop - passage.offsetTop - 48;
+  });
   // Gradio labels a message with its raw content, markup and all; without that label a screen reader reads the text itself.
   const unlabel = () => document.querySelectorAll('[data-testid="bot"][aria-label]').forEach((m) => m.removeAttribute("aria-label"));
-  new MutationObserver(unlabel).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
+  const watch = new MutationObserver(() => { openAtQuote(); unlabel(); });
+  watch.observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
   document.addEventListener("click", act, true);
   document.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") act(event); }, true);
 })();

@@ -129,7 +129,7 @@ def _cut(path: list[str], paragraphs: list[tuple[str, ...]]) -> Iterator[Passage
         yield Passage(header, tuple(taken))
 
 
-_STOP = frozenset(
+STOP_WORDS = frozenset(
     """a an the of to in on at by for from with and or not is are was were be been being it its this that these those as if
     then than which who whom whose when where how what why can could may might must shall should will would do does did
     has have had you your we our they their i he she his her but so no nor any all each some such also only other there
@@ -150,7 +150,7 @@ def cloze_ask(rng: random.Random, passages: tuple[Passage, ...], index: int) -> 
     unit = units[at]
     if not 4 <= len(unit.split()) <= 45 or sum(u == unit for u in units) > 1:
         return None
-    content = [w for w in re.findall(r"[A-Za-z0-9_][\w.-]*\w|\w", unit) if w.lower() not in _STOP]
+    content = [w for w in re.findall(r"[A-Za-z0-9_][\w.-]*\w|\w", unit) if w.lower() not in STOP_WORDS]
     if len(content) < 2:
         return None
     keep = rng.randint(2, min(len(content), 7))
@@ -181,7 +181,7 @@ def swap_words(rng: random.Random, texts: list[str], share: float) -> list[str]:
     """
     from sft.grammar import invented
 
-    words = sorted({w for text in texts for w in re.findall(r"[A-Za-z]{4,}", text) if w.lower() not in _STOP})
+    words = sorted({w for text in texts for w in re.findall(r"[A-Za-z]{4,}", text) if w.lower() not in STOP_WORDS})
     table = {}
     for word in words:
         if rng.random() < share:

@@ -114,3 +114,44 @@ def test_an_openai_compatible_server_is_asked_with_our_prompt(hits):
     assert seen["model"] == "m"
     assert [m["role"] for m in seen["messages"]] == ["system", "user"]
     assert "[2] Kettle K1 > Safety > Power" in seen["messages"][1]["content"]
+
+
+def test_verbatim_decoding_prints_only_units_of_the_passages_or_refuses(tiny_model, hits):
+    """An untrained model writes noise when free; on the paths, every statement stands in the passage it cites."""
+    from rag.citations import CITATION, resolve_citations, split_sentences
+    from rag.prompt import REFUSAL, is_refusal
+
+    options = {"max_new_tokens": 120, "bits": "fp32"}
+    free = load_chat_model(f"hf:{tiny_model}", **options)
+    model = load_chat_model(f"hf:{tiny_model}", verbatim=True, refusal=REFUSAL, **options)
+    questions = ["how often", "amber?", "which socket", "what acid", "light"]
+    prompts = [ask(question, hits) for question in questions]
+    assert "kettle" not in free.invoke(prompts[0]).content
+    texts = [message.content for message in model.batch(prompts)]
+    assert texts[1] == model.invoke(prompts[1]).content
+    passages = {n: hit.chunk.text for n, hit in enumerate(hits, 1)}
+    for text in texts:
+        if is_refusal(text):
+            continue
+        for citation in resolve_citations(text, hits):
+            assert citation.quote in passages[citation.n]
+        statements = [CITATION.sub("", statement) for statement in split_sentences(text)]
+        assert len(statements) == len(set(statements)), "nothing is printed twice"
+
+
+def test_verbatim_paths_allow_the_units_the_refusal_and_then_the_end(tiny_model):
+    from transformers import AutoTokenizer
+
+    from emendo.verbatim import VerbatimPaths
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    paths = VerbatimPaths(tokenizer, ["Open it. Close it."], "No.", [1])
+
+    def after(text: str) -> set[str]:
+        return {tokenizer.decode([token]) for token in paths.allowed(tokenizer(text, add_special_tokens=False)["input_ids"])}
+
+    assert after("") == {"O", "C", "N"}
+    assert after("Open it. [1]") == {" ", "\n", "<|end|>"}
+    assert after("Open it. [1] ") == {"C"}
+    assert after("Open it. [1] Close it. [1]") == {"<|end|>"}
+    assert after("No.") == {"<|end|>"}

@@ -19,7 +19,10 @@ from rag.ingest import delete_documents, ingest, reembed
 from rag.lexical import codes, match_expression, query_terms
 from rag.snapshot import MANIFEST, current_id, writer_lock
 
-KETTLE = "# Kettle K1\n\n## Descaling\n\nDescale every 3 months with citric acid.\n\n## Errors\n\nE-04: the lid is open. E05: no water.\n"
+KETTLE = (
+    "# Kettle K1\n\n## Descaling\n\nDescale every 3 months with citric acid.\n\n"
+    "## Errors\n\nE-04: the lid is open. E05: no water.\n"
+)
 TOASTER = "# Toaster T2\n\n## Crumbs\n\nEmpty the crumb tray every week.\n"
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
+import pytest
 from small_bot import make_context
 
 from emendo.chat_models import load_chat_model
+from emendo.records import UserError
 from rag.ingest import ingest
+from serve.app import serve
 from serve.ingest_job import Progress, run_ingest
 from serve.session import ServeContext
 
@@ -75,3 +79,16 @@ def test_source_files_are_found_by_document_and_missed_when_gone(tmp_path: Path)
     path.unlink()
     assert context.source_file(kettle.doc_id) is None
     assert context.source_file("no-such-document") is None
+
+
+def test_serving_to_the_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no users to sign in"):
+        serve(make_context(tmp_path, manuals=False), host="0.0.0.0")
+
+
+def test_a_taken_port_names_the_option_that_repairs_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match="--port"):
+            serve(make_context(tmp_path, manuals=False), port=taken.getsockname()[1])

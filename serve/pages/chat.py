@@ -189,7 +189,7 @@ class ChatPage:
         self.context.refresh()
         documents = self.context.documents()
         index = self.context.index
-        sections = (chunk.section for d in documents[:12] for chunk in index.chunks(d.doc_id)) if index else ()
+        sections = [[chunk.section for chunk in index.chunks(d.doc_id)] for d in documents[:4]] if index else []
         examples: list[Any] = [{"text": question} for question in example_questions(sections)]
         return [
             self.conversations.find("", ""),

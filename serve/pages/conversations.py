@@ -10,6 +10,7 @@ import gradio as gr
 from serve.session import ServeContext
 
 Update = dict[Any, Any]
+TO_THE_TOP = "() => window.scrollTo({ top: 0, behavior: 'smooth' })"  # on a phone the list stands below the conversation
 
 
 class ConversationList:
@@ -44,7 +45,7 @@ class ConversationList:
             return open_("")
 
         self.new.click(lambda: open_(""), None, opened, **quiet)
-        self.list.input(open_, self.list, opened, **quiet)
+        self.list.input(open_, self.list, opened, **quiet).then(None, js=TO_THE_TOP)
         self.delete.click(delete, conversation_id, opened, **quiet)
         self.rename.click(self.rename_to, [conversation_id, self.title], self.outputs, **quiet)
         self.search.change(self.find, [self.search, conversation_id], self.list, **quiet)

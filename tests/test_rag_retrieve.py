@@ -1,0 +1,161 @@
+"""Searching: fusion, product scoping, copies, confidence; and the figures on real manuals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import make_chunk
+
+from emendo.records import Document, UserError
+from rag.embedder import HashEmbedder
+from rag.fusion import FusionWeights, adjacency, coverage, fused_scores, label_match, question_terms
+from rag.index import open_index
+from rag.ingest import ingest
+from rag.retrieve import Retriever, RetrieveSettings
+from rag.scope import ProductNames, chosen_scope
+
+PHONE = """# {name} user manual
+
+## Battery
+
+Charge the {name} battery with the cable for {hours} hours.
+
+## Camera
+
+### Flash
+
+Tap the icon. The flash fires in the dark.
+"""
+
+
+def document(title: str, product: str = "", doc_id: str = "") -> Document:
+    return Document(doc_id or title.lower().replace(" ", "-"), title, product or title, f"{title}.md", 0, "", "")
+
+
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+    root = tmp_path_factory.mktemp("phones")
+    (root / "manuals").mkdir()
+    for name, hours in (("Galaxy S10", 2), ("Galaxy S10 Lite", 3), ("Galaxy Note 9", 4)):
+        (root / "manuals" / f"{name}.md").write_text(PHONE.format(name=name, hours=hours))
+    embedder = HashEmbedder()
+    ingest(root / "index", root / "manuals", embedder)
+    return Retriever(open_index(root / "index", embedder), embedder)
+
+
+def test_hits_are_ranked_and_tell_their_stages(retriever: Retriever) -> None:
+    hits = retriever.search("How do I charge the battery?", k=4)
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1)) and 3 <= len(hits) <= 4
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert hits[0].chunk.section[-1] == "Battery"
+    assert {"dense_rank", "dense_cosine", "lexical_rank", "lexical_score", "fused"} == set(hits[0].stages)
+    assert hits == retriever.search("How do I charge the battery?", k=4)
+    assert retriever.search("  ") == []
+
+
+def test_a_product_that_was_chosen_is_searched_alone(retriever: Retriever) -> None:
+    for product in ("galaxy-note-9", "GALAXY NOTE 9 user manual"):
+        assert {hit.chunk.doc_id for hit in retriever.search("charge the battery", product=product)} == {"galaxy-note-9"}
+    with pytest.raises(UserError, match=r"no product 'Galaxy S11'.*known: .*Galaxy Note 9"):
+        retriever.search("charge", product="Galaxy S11")
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("How long do I charge my S10?", {"galaxy-s10"}),
+        ("How long do I charge the Galaxy S10 Lite?", {"galaxy-s10-lite"}),
+        ("battery of the note 9", {"galaxy-note-9"}),
+        ("How long do I charge my Galaxy?", {"galaxy-s10", "galaxy-s10-lite", "galaxy-note-9"}),
+    ],
+)
+def test_a_product_named_in_the_question_is_searched_alone(retriever: Retriever, question: str, expected: set[str]) -> None:
+    assert {hit.chunk.doc_id for hit in retriever.search(question, k=20)} == expected
+
+
+def test_ordinary_words_of_a_title_name_no_product() -> None:
+    names = ProductNames(
+        [document("Samsung TV / Smart Remote e-Manual"), document("Galaxy S10e / S10 / S10+ (AT&T)", doc_id="s10")]
+    )
+    assert names.named_scope("Can I pair a smart watch?").doc_ids is None
+    assert names.named_scope("How do I reset my Samsung TV?").doc_ids == {"samsung-tv-/-smart-remote-e-manual"}
+    assert names.named_scope("the s10+ screen is black").doc_ids == {"s10"}
+    assert ProductNames([document("Kettle K1")]).named_scope("kettle k1").doc_ids is None, "one product needs no scope"
+
+
+def test_one_product_may_have_many_documents() -> None:
+    documents = [document("Quick start", "K1", "a"), document("Reference", "K1", "b"), document("Toaster", "T2", "c")]
+    assert chosen_scope("k1", documents).doc_ids == {"a", "b"}
+    assert ProductNames(documents).named_scope("Is the K1 loud?").doc_ids == {"a", "b"}
+
+
+def test_near_copies_are_shown_once(tmp_path: Path) -> None:
+    embedder = HashEmbedder()
+    text = "# K1\n\n## {}\n\nThe amber light means that the water tank is empty; fill it up to the mark and press start{}\n"
+    (tmp_path / "m").mkdir()
+    for name, end in (("2023", "."), ("2024", "!")):
+        (tmp_path / "m" / f"{name}.md").write_text(text.format(name, end))
+    ingest(tmp_path / "index", tmp_path / "m", embedder, product="K1")
+    index = open_index(tmp_path / "index", embedder)
+    assert len(Retriever(index, embedder).search("amber light")) == 1
+    assert len(Retriever(index, embedder, RetrieveSettings(same_above=1.0)).search("amber light")) == 2
+
+
+def test_one_side_alone_keeps_its_order(retriever: Retriever) -> None:
+    plain = RetrieveSettings(coverage_weight=0, adjacency_weight=0, label_weight=0, find_product=False, same_above=1.0)
+    question = "flash in the dark"
+    for side, expected in (
+        ("use_lexical", retriever.index.dense(retriever.embedder.encode([question])[0], 50)),
+        ("use_dense", retriever.index.lexical(question, 50)),
+    ):
+        alone = Retriever(retriever.index, retriever.embedder, replace(plain, **{side: False}))
+        scores = dict(expected)
+        found = [scores[hit.chunk.chunk_id] for hit in alone.search(question, k=3)]
+        assert found == pytest.approx([score for _, score in expected[:3]])
+
+
+def test_text_features_stay_between_0_and_1() -> None:
+    terms = question_terms("How do I reset the sound output?", lambda word: 2.0)
+    assert coverage(terms, {"sound", "output"}) == pytest.approx(2 / 3)
+    assert adjacency(terms, ["the", "sound", "optical", "output"]) == pytest.approx(1 / 2)
+    assert adjacency(terms, ["output", "sound", "reset"]) == 1.0
+    assert label_match(terms, "Press the button.\nSound Output\nChoose one.") == pytest.approx(2 / 3)
+    assert label_match(terms, "") == 0.0 and coverage(question_terms("", lambda word: 2.0), {"a"}) == 0.0
+
+
+def test_words_that_stand_together_win_over_words_apart() -> None:
+    together = make_chunk("a", "Choose the sound output in the quick settings.")
+    apart = make_chunk("b", "The output of the amplifier is loud, and its sound is clear.")
+    terms = question_terms("Where is the sound output?", lambda word: 1.0)
+    scores = fused_scores(terms, [together, apart], {"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 1.0}, FusionWeights())
+    assert scores["a"] > scores["b"]
+
+
+def test_confidence_is_higher_for_what_the_manual_holds(retriever: Retriever) -> None:
+    held, foreign = "Charge the battery with the cable", "Which oil does the diesel engine need?"
+    high, low = (retriever.confidence(q, retriever.search(q)) for q in (held, foreign))
+    assert 0 <= low < high <= 1 and retriever.confidence(held, []) == 0.0
+
+
+def test_a_real_manual_is_answered_better_by_both_sides_than_by_one(shared_data: Path, tmp_path: Path) -> None:
+    """With the hash embedder, to be quick: the words and text features carry; docs/retrieval.md has the figures with MiniLM."""
+    embedder = HashEmbedder()
+    ingest(tmp_path / "index", shared_data / "emqap" / "docs" / "galaxy_s10.md", embedder)
+    index = open_index(tmp_path / "index", embedder)
+    lines = (shared_data / "emqap" / "qa.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["doc_id"] == "galaxy_s10"]
+
+    def first_hits(settings: RetrieveSettings) -> float:
+        retriever = Retriever(index, embedder, settings)
+        tops = [retriever.search(row["question"], k=1)[0].chunk for row in rows]
+        found = [
+            "".join(top.text.split())[:80] in "".join(row["gold_passage"].split()) for top, row in zip(tops, rows, strict=True)
+        ]
+        return sum(found) / len(rows)
+
+    plain = RetrieveSettings(use_lexical=False, coverage_weight=0, adjacency_weight=0, label_weight=0)
+    both, dense = first_hits(RetrieveSettings()), first_hits(plain)
+    assert both >= 0.7 and both > dense
