@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,11 @@ from rag.index import open_index
 from rag.retrieve import Retriever, RetrieveSettings
 
 SCORER = Path(__file__).resolve().parent.parent.parent / "shared" / "tools" / "score_retrieval.py"
-_PLAIN = {"coverage_weight": 0.0, "adjacency_weight": 0.0, "label_weight": 0.0}
+_PLAIN = RetrieveSettings(coverage_weight=0.0, adjacency_weight=0.0, label_weight=0.0)
 VARIANTS = {
-    "dense": RetrieveSettings(use_lexical=False, **_PLAIN),
-    "lexical": RetrieveSettings(use_dense=False, **_PLAIN),
-    "both": RetrieveSettings(**_PLAIN),
+    "dense": replace(_PLAIN, use_lexical=False),
+    "lexical": replace(_PLAIN, use_dense=False),
+    "both": _PLAIN,
     "both + text features": RetrieveSettings(),
 }
 
@@ -36,11 +37,11 @@ class RememberingEmbedder(Embedder):
 
     def __init__(self, embedder: Embedder, texts: Sequence[str]):
         self.id, self.dimension, self.max_tokens = embedder.id, embedder.dimension, embedder.max_tokens
-        self.count_tokens = embedder.count_tokens  # type: ignore[method-assign]
+        self._embedder = embedder
         self._vectors = dict(zip(texts, embedder.encode(texts), strict=True))
 
     def count_tokens(self, text: str) -> int:
-        raise NotImplementedError
+        return self._embedder.count_tokens(text)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self._vectors[text] for text in texts])

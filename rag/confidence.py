@@ -10,8 +10,8 @@ from emendo.words import stem_sequence, stems
 from rag.fusion import Terms, adjacency, coverage
 
 FEATURES = ("cosine", "coverage", "coverage_of_best", "adjacency")
-COEFFICIENTS = (6.0, 3.0, 1.5, 1.0)  # fitted by benchmarks/fit_confidence.py; docs/retrieval.md tells on what
-INTERCEPT = -5.0
+COEFFICIENTS = (10.96, 1.35, 2.62, 3.45)  # fitted by benchmarks/fit_confidence.py; docs/retrieval.md tells on what
+INTERCEPT = -5.83
 _TOP = 3  # passages looked at
 
 

@@ -21,10 +21,9 @@ _GENERIC = STOP_WORDS | set(
 
 @dataclass(frozen=True)
 class Scope:
-    """Where to search. `doc_ids` None is everywhere; `words` are the question's words that name the product."""
+    """Where to search; None is everywhere."""
 
     doc_ids: frozenset[str] | None = None
-    words: frozenset[str] = frozenset()
 
 
 def chosen_scope(product: str, documents: Sequence[Document]) -> Scope:
@@ -45,7 +44,9 @@ class ProductNames:
     def __init__(self, documents: Sequence[Document]):
         self._documents = documents
         self._names = {d.doc_id: [_words(v) for v in _variants(d)] for d in documents}
-        products = {d.product: set().union(*self._names[d.doc_id]) for d in documents}
+        products: dict[str, set[str]] = {}
+        for document in documents:
+            products.setdefault(document.product, set()).update(*self._names[document.doc_id])
         self._count = len(products)
         self._spread = Counter(word for words in products.values() for word in words)  # word -> products whose name has it
 
@@ -63,9 +64,7 @@ class ProductNames:
         best = max(scores.values(), default=(0.0, 0.0))
         if best[0] <= 0:
             return Scope()
-        found = frozenset(doc_id for doc_id, score in scores.items() if score == best)
-        words = {word for doc_id in found for name in self._names[doc_id] for word in name}
-        return Scope(found, frozenset(words & asked))
+        return Scope(frozenset(doc_id for doc_id, score in scores.items() if score == best))
 
     def _score(self, asked: set[str], variants: Sequence[Sequence[str]]) -> tuple[float, float]:
         """(rareness of the naming words, share of the name that was said) of the best variant; (0, 0) when it is not named."""

@@ -66,7 +66,7 @@ def pretrain(settings: PretrainSettings, out: Path, work: Path, resume: bool = F
     model = build_model(tokenizer, settings.seed).to("cuda" if torch.cuda.is_available() else "cpu")
     hints = build_hints(model)
     optimizers = _optimizers(model, hints, settings)
-    progress = _load(work, model, optimizers) if resume else Progress()
+    progress = _load(work, model, hints, optimizers) if resume else Progress()
     exams = {"documentation": exam_rows(settings.exam_rows, unseen), "invented": exam_rows(settings.exam_rows, ())}
     total, begun, earlier = settings.minutes * 60, time.monotonic(), progress.seconds
 
@@ -88,7 +88,7 @@ def pretrain(settings: PretrainSettings, out: Path, work: Path, resume: bool = F
             loss_sum, loss_count = 0.0, 0
         done = gone() >= 1.0
         if done or progress.seconds >= next_exam:
-            _save(work, model, optimizers, progress)
+            _save(work, model, hints, optimizers, progress)
             figures = {**asdict(progress), **_examine(model, tokenizer, exams)}
             log.info("exam %s", json.dumps(figures))
             publish(model, tokenizer, out, figures)
@@ -183,7 +183,7 @@ def _step(model: Any, hints: Any, optimizers: Sequence[Any], batch: Sequence[Tok
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return float(answer_loss)
+    return float(answer_loss.detach())
 
 
 def publish(model: Any, tokenizer: Any, out: Path, figures: dict[str, Any]) -> None:
@@ -199,14 +199,20 @@ def publish(model: Any, tokenizer: Any, out: Path, figures: dict[str, Any]) -> N
     (partial / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     out.mkdir(parents=True, exist_ok=True)
     for file in sorted(partial.iterdir(), key=lambda f: f.suffix == ".safetensors"):
+        file.chmod(0o644)  # the weights are written for their owner alone
         file.replace(out / file.name)
     partial.rmdir()
 
 
-def _save(work: Path, model: Any, optimizers: Sequence[Any], progress: Progress) -> None:
+def _parameters(model: Any, hints: Any) -> list[tuple[str, Any]]:
+    named = {"model": model, "hints": hints}
+    return [(f"{prefix}.{name}", p) for prefix, module in named.items() for name, p in module.named_parameters()]
+
+
+def _save(work: Path, model: Any, hints: Any, optimizers: Sequence[Any], progress: Progress) -> None:
     from safetensors.torch import save_file
 
-    state = {f"model.{name}": p.detach().contiguous() for name, p in model.named_parameters()}
+    state = {name: p.detach().contiguous() for name, p in _parameters(model, hints)}
     for n, optimizer in enumerate(optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{n}.{index}.{key}": value.contiguous() for key, value in values.items()}
@@ -215,15 +221,15 @@ def _save(work: Path, model: Any, optimizers: Sequence[Any], progress: Progress)
     partial.replace(work / "state.safetensors")
 
 
-def _load(work: Path, model: Any, optimizers: Sequence[Any]) -> Progress:
+def _load(work: Path, model: Any, hints: Any, optimizers: Sequence[Any]) -> Progress:
     import torch
     from safetensors import safe_open
 
     if not (work / "state.safetensors").is_file():
         raise UserError(f"nothing to resume in {work}; leave out --resume")
     with safe_open(work / "state.safetensors", "pt") as state, torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(state.get_tensor(f"model.{name}"))
+        for name, parameter in _parameters(model, hints):
+            parameter.copy_(state.get_tensor(name))
         for n, optimizer in enumerate(optimizers):
             values: dict[int, dict[str, Any]] = {}
             for key in state.keys():  # noqa: SIM118  (safe_open is no mapping)

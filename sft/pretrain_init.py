@@ -8,17 +8,10 @@ code (shared by `Valve`, ` valve`, `VALVE`; then its own); the codes of the two 
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from sft.pretrain_corpus import STOP_WORDS
-from sft.pretrain_tokenizer import ASSISTANT, BOS, MAX_TOKENS, USER
-
 CONSTANT, SHARED, OWN, BACK1, BACK2 = slice(0, 1), slice(1, 81), slice(81, 161), slice(161, 209), slice(209, 241)
-CODE, STARTED = slice(1, 161), slice(161, 241)  # from the third layer on, STARTED holds the token that began the sentence
-# One dimension each. Of the token: it ends a sentence, numbers a passage, opens the user's or the assistant's turn, is the first.
-ENDS, NUMBERS, USER_TURN, ASSISTANT_TURN, FIRST = 241, 242, 243, 244, 245
-ASKED, MATCHES, SCORE, BEGINS = 246, 247, 248, 249  # computed: in the question, stands in the question, mean of MATCHES, after ENDS
+CODE = slice(1, 161)
 SLOW_PAIRS = 12  # rotary pairs from this one on turn less than .001 rad a token: content can be matched at any distance
 
 
@@ -28,6 +21,8 @@ def build_model(
     """A LlamaForCausalLM (fp32) of about 5 M parameters with seeded induction heads."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+
+    from sft.pretrain_tokenizer import MAX_TOKENS
 
     torch.manual_seed(seed)
     hidden, layers, heads, intermediate = 256, 6, 4, 512  # multiples of 64, which NF4 needs
@@ -48,8 +43,6 @@ def build_model(
     )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
-        for layer in model.model.layers:
-            layer.mlp.down_proj.weight[ENDS:] = 0.0
         _write_codes(model.model.embed_tokens.weight, tokenizer)
         size, projection = hidden // heads, _orthonormal(48, CODE.stop - CODE.start)
         _write_back(model.model.layers[0].self_attn, 0, size, 1, projection, BACK1)
@@ -57,7 +50,8 @@ def build_model(
         basis = _orthonormal(160, 160)
         for head in range(3):
             _write_induction(model.model.layers[1].self_attn, head, size, projection, basis[head * size : (head + 1) * size])
-        _write_selection([layer.self_attn for layer in model.model.layers], size)
+        _write_same_word(model.model.layers[1].self_attn, 3, size)
+        _write_same_word(model.model.layers[2].self_attn, 0, size)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.bos_token_id = tokenizer.bos_token_id
@@ -80,16 +74,9 @@ def _write_codes(embedding: Any, tokenizer: Any) -> None:
         text = tokenizer.decode([token]).strip().lower() or str(token)
         if text not in shared:
             shared[text] = torch.nn.functional.normalize(torch.randn(SHARED.stop - SHARED.start), dim=0)
-        rare = len(text) > 2 and text not in STOP_WORDS
-        embedding[token, SHARED] = shared[text] * (1.0 if rare else 0.55)
+        embedding[token, SHARED] = shared[text]
+        embedding[token, OWN] = torch.nn.functional.normalize(torch.randn(OWN.stop - OWN.start), dim=0) * 0.7
         embedding[token, CONSTANT] = 1.0
-        embedding[token, ENDS] = float(tokenizer.decode([token])[-1:] in (".", "\n", "!"))
-        embedding[token, NUMBERS] = float(bool(re.fullmatch(r" ?\[\d\]", tokenizer.decode([token]))))
-    for text, flag in ((USER, USER_TURN), (ASSISTANT, ASSISTANT_TURN), (BOS, FIRST)):
-        embedding[tokenizer.convert_tokens_to_ids(text), flag] = 1.0
-    own = torch.nn.functional.normalize(torch.randn(embedding.shape[0], OWN.stop - OWN.start), dim=1)
-    rest = embedding.square().sum(1, keepdim=True)
-    embedding[:, OWN] = own * (3.0 - rest).clamp(min=0.3).sqrt()  # equal norms: attention by position alone is then exact
 
 
 def _write_back(attention: Any, head: int, size: int, distance: int, projection: Any, target: slice) -> None:
@@ -132,59 +119,15 @@ def _write_induction(attention: Any, head: int, size: int, projection: Any, copi
     attention.o_proj.weight[CODE, rows.start : rows.start + width] = copied.T * 0.3
 
 
-def _write_selection(attention: Any, size: int) -> None:
-    """Find the sentence that shares most words with the question, and start with its first token.
-
-    Layer 0 marks the question's tokens; 1 marks passage tokens that stand in the question; 2 averages these marks over the last
-    twenty tokens or so and fetches the token that began the sentence; 3 looks from the answer's start for the sentence end with
-    the highest average.
-    """
+def _write_same_word(attention: Any, head: int, size: int) -> None:
+    """Attend to earlier tokens of the same word: query and key start as the same projection (mimetic initialisation)."""
     import torch
 
-    def clear(layer: int, head: int) -> tuple[Any, Any, Any, Any, int, list[int]]:
-        rows, a = slice(head * size, (head + 1) * size), attention[layer]
-        for weight in (a.q_proj.weight, a.k_proj.weight, a.v_proj.weight):
-            weight[rows] *= 0.1
-        a.o_proj.weight[:, rows] *= 0.1
-        return a.q_proj.weight, a.k_proj.weight, a.v_proj.weight, a.o_proj.weight, rows.start, _slow_rows(head, size)
-
-    for a in attention:
-        a.o_proj.weight[ENDS:] = 0.0  # nothing else writes to the dimensions of marks
-    q, k, v, o, at, slow = clear(0, 2)
-    q[slow[-1], 0], k[slow[-1], USER_TURN], k[slow[-1], NUMBERS] = 1.0, 0.6, 1.2
-    v[at, USER_TURN], o[ASKED, at] = 0.1, 1.0
-    attention[0].v_proj.weight[48, ENDS], attention[0].o_proj.weight[BEGINS, 48] = 0.1, 1.0  # the head that looks one back
-
-    q, k, v, o, at, slow = clear(1, 3)
-    match = torch.randn(len(slow) - 1, SHARED.stop - SHARED.start) / len(slow) ** 0.5 * 1.5
-    q[slow[:-1], SHARED], k[slow[:-1], SHARED] = match, match
-    q[slow[-1], 0], k[slow[-1], ASKED], k[slow[-1], FIRST] = 0.7, 0.7, 1.9  # the first token is attended when nothing matches
-    v[at, ASKED], o[MATCHES, at] = 0.125, 1.0
-
-    q, k, v, o, at, slow = clear(2, 1)
-    _write_near(q, k, at, size, pairs=(4, 5, 6), phase=-0.3, gain=0.53)
-    q[slow[-1], 0], k[slow[-1], MATCHES] = 0.8, 0.8
-    v[at, MATCHES], v[at, ASKED], o[SCORE, at] = 0.3, -0.3, 1.0
-
-    q, k, v, o, at, slow = clear(2, 2)
-    _write_near(q, k, at, size, pairs=(5, 6, 7, 8), phase=0.4, gain=0.65)
-    q[slow[-1], 0], k[slow[-1], BEGINS] = 1.3, 1.3
-    code, place = _orthonormal(size, 160), _orthonormal(size, 80)
-    v[at : at + size, CODE], o[STARTED, at : at + size] = code, place.T * 0.45
-
-    q, k, v, o, at, slow = clear(3, 0)
-    q[slow[-1], ASSISTANT_TURN] = 8.0
-    k[slow[-1], SCORE], k[slow[-1], ENDS], k[slow[-1], ASKED] = 3.0, 1.0, -3.0
-    v[at : at + size, STARTED], o[CODE, at : at + size] = place, code.T * 0.8
-
-
-def _write_near(query: Any, key: Any, at: int, size: int, pairs: tuple[int, ...], phase: float, gain: float) -> None:
-    """Prefer what stands nearby: the score falls with the distance as cos(frequency * distance + phase) does."""
-    import math
-
-    for pair in pairs:
-        query[at + pair, 0], query[at + pair + size // 2, 0] = gain * math.cos(phase), gain * math.sin(phase)
-        key[at + pair, 0] = gain
+    rows, slow = slice(head * size, (head + 1) * size), _slow_rows(head, size)
+    match = torch.randn(len(slow), SHARED.stop - SHARED.start) / len(slow) ** 0.5
+    for weight in (attention.q_proj.weight, attention.k_proj.weight):
+        weight[rows] *= 0.1
+        weight[slow, SHARED] = match
 
 
 def _slow_rows(head: int, size: int) -> list[int]:

@@ -51,7 +51,7 @@ def _answers(model: Any, tokenizer: Any, rows: Sequence[QARow], batch: int) -> l
         group = order[start : start + batch]
         width = max(len(prompts[n]) for n in group)
         pad = tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(prompts[n])) + prompts[n] for n in group])
+        ids = torch.tensor([[pad] * (width - len(prompts[n])) + prompts[n] for n in group], device=model.device)
         with torch.inference_mode():
             out = model.generate(
                 input_ids=ids, attention_mask=(ids != pad).long(), max_new_tokens=160, do_sample=False, pad_token_id=pad

@@ -87,9 +87,11 @@ def test_ordinary_words_of_a_title_name_no_product() -> None:
 
 
 def test_one_product_may_have_many_documents() -> None:
-    documents = [document("Quick start", "K1", "a"), document("Reference", "K1", "b"), document("Toaster", "T2", "c")]
+    documents = [document("Deluxe edition", "K1", "a"), document("Reference", "K1", "b"), document("Toaster", "T2", "c")]
     assert chosen_scope("k1", documents).doc_ids == {"a", "b"}
-    assert ProductNames(documents).named_scope("Is the K1 loud?").doc_ids == {"a", "b"}
+    names = ProductNames(documents)
+    assert names.named_scope("Is the K1 loud?").doc_ids == {"a", "b"}
+    assert names.named_scope("Is the deluxe edition loud?").doc_ids == {"a"}
 
 
 def test_near_copies_are_shown_once(tmp_path: Path) -> None:
