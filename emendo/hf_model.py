@@ -29,7 +29,7 @@ class HFChatModel(BaseChatModel):
     model_id: str
     adapter_id: str = ""
     max_new_tokens: int = 160
-    batch_size: int = 48  # rows decoded together
+    batch_tokens: int = 8192  # rows x longest prompt decoded together; on a GPU `load` makes it larger
     verbatim: bool = False  # print only units of the passages (see emendo.verbatim); prompts without passages are free
     refusal: str = ""  # what verbatim decoding may say instead of a unit
     lock: Any = None  # one generation at a time: adapters are switched on the shared weights
@@ -80,8 +80,11 @@ class HFChatModel(BaseChatModel):
         paths = [self._paths(messages) for messages in conversations]
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         texts = [""] * len(prompts)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
+        start = 0
+        while start < len(order):
+            size = max(1, self.batch_tokens // len(prompts[order[start]]))
+            rows = order[start : start + size]
+            start += size
             new = self._decode([prompts[i] for i in rows], [paths[i] for i in rows])
             for row, text in zip(rows, self.tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
                 texts[row] = text

@@ -20,6 +20,7 @@ from emendo.records import UserError
 from emendo.words import stems
 
 _STEP = re.compile(r"^\s*(?:\d{1,2}[.)]|[-•*])\s+")
+_SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z0-9])")
 _HOW = re.compile(r"\b(how (do|to|can|should)|steps?|set ?up|install|replace|clean|reset|pair|connect)\b", re.I)
 
 
@@ -108,11 +109,13 @@ class QuoteChatModel(BaseChatModel):
 
 
 def split_units(text: str, passage: int) -> list[Unit]:
-    """Lines are kept apart (steps, list items, table rows); running prose is split into sentences."""
+    """Lines are kept apart (steps, list items, table rows), running prose is split into sentences; a table's header is no unit."""
     units: list[Unit] = []
-    for line in text.splitlines():
-        line = line.strip()
-        pieces = [line] if _STEP.match(line) or " | " in line else re.split(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z0-9])", line)
+    lines = [line.strip() for line in text.splitlines()]
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if " | " in line and " | " in after and " | " not in before:
+            continue
+        pieces = [line] if _STEP.match(line) or " | " in line else _SENTENCE_END.split(line)
         for piece in pieces:
             if re.search(r"\w", piece):
                 units.append(Unit(passage, len(units), piece, bool(_STEP.match(line))))

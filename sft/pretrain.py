@@ -6,7 +6,8 @@ word with their citation, and refuses when there are none. It cannot paraphrase 
 Steps: fetch the documentation (sft.pretrain_corpus) -> tokenizer (sft.pretrain_tokenizer) -> weights in which copying already
 works (sft.pretrain_init) -> rows from grammar and documentation, short ones first (sft.pretrain_rows) -> this loop, Muon for the
 matrices and AdamW for the rest -> figures on unseen manuals (sft.pretrain_probe). Every few minutes the folder `--out` holds a
-usable model; `--resume` goes on from `--work`. The figures reached stand in data/model/README.md.
+usable model; `--resume` goes on from `--work`. The bundled version took 46 minutes and 6.5 M tokens on one shared core: right
+citation .65, exact fact .37, refusals .78 on unseen invented products, far less on real manuals (data/model/README.md).
 """
 
 from __future__ import annotations
