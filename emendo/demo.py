@@ -37,12 +37,13 @@ def run_demo(args: argparse.Namespace) -> int:
     store.add_corrections(read_corrections(DATA / "corrections.jsonl"))
     rows = [correction for _, correction in store.corrections("approved")]
     questions = load_questions(DATA / "questions.jsonl")
+    policy = opened.settings(Policy, "policy")
     with progress_bar() as report:
         trial = Trial(opened, MODEL, BITS, questions, retriever, report)
         data = build_examples(rows, opened.settings(ExampleSettings, "examples"))
         note(f"2/5 ask the base model {len(questions)} held-out questions, with and without the manuals")
         out = trial.run_folder("demo")
-        trial.ask_base(out)
+        trial.ask_base(out, policy)
     note(f"3/5 QLoRA on {len(data.cleaned.kept)} corrections from other sections")
     card = run_tune(opened, MODEL, BITS, data, rows, opened.settings(TuneSettings, "tune"))
     if not args.json:
@@ -50,7 +51,7 @@ def run_demo(args: argparse.Namespace) -> int:
     note("4/5 ask the tuned model the same questions, check for leaks, compare")
     with progress_bar() as report:
         trial.progress = report
-        judged = trial.judge(opened.workspace.adapters / card.adapter_id, card, rows, out, opened.settings(Policy, "policy"))
+        judged = trial.judge(opened.workspace.adapters / card.adapter_id, card, rows, out, policy)
     say_json(judged) if args.json else show_report(judged)
     note(f"the loop took {time.perf_counter() - start:.0f} s")
     if args.no_serve:

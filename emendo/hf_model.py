@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ class HFChatModel(BaseChatModel):
     max_new_tokens: int = 160
     batch_tokens: int = 8192  # rows x longest prompt decoded together; on a GPU `load` makes it larger
     verbatim: bool = False  # print only units of the passages (see emendo.verbatim); prompts without passages are free
-    refusal: str = ""  # what verbatim decoding may say instead of a unit
+    refusal: str = ""  # what verbatim decoding may say instead of units
+    refuse_above: float = 0.5  # probability of the refusal from which verbatim decoding refuses
     lock: Any = None  # one generation at a time: adapters are switched on the shared weights
 
     @classmethod
@@ -178,16 +180,39 @@ class HFChatModel(BaseChatModel):
             device = next(self.model.parameters()).device
             ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
             mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+            if any(paths):
+                kwargs["past_key_values"] = self._decide_refusals(ids, mask, paths)
+                kwargs["prefix_allowed_tokens_fn"] = allowed
             out = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=self.max_new_tokens,
                 do_sample=False,
                 pad_token_id=pad,
-                prefix_allowed_tokens_fn=allowed if any(paths) else None,
                 **kwargs,
             )
         return out[:, width:]
+
+    def _decide_refusals(self, ids: Any, mask: Any, paths: Sequence[VerbatimPaths | None]) -> Any:
+        """Set `refusing` on each path where the refusal is likelier than all answers; returns the prompts' key-value cache."""
+        import torch
+
+        tokens = self.tokenizer(self.refusal, add_special_tokens=False, return_tensors="pt")["input_ids"].to(ids.device)
+        refusal = tokens.expand(len(ids), -1)
+        whole = torch.cat([mask, torch.ones_like(refusal)], dim=1)
+        out = self.model(
+            input_ids=torch.cat([ids, refusal], dim=1),
+            attention_mask=whole,
+            position_ids=(whole.cumsum(1) - 1).clamp(min=0),
+            use_cache=True,
+            logits_to_keep=refusal.shape[1] + 1,
+        )
+        each = out.logits[:, :-1].float().log_softmax(-1).gather(-1, refusal.unsqueeze(-1))
+        for path, logprob in zip(paths, each.sum((1, 2)).tolist(), strict=True):
+            if path:
+                path.refusing = path.refusing or math.exp(logprob) >= self.refuse_above
+        out.past_key_values.crop(-refusal.shape[1] - 1)  # generation reads the prompt's last token itself
+        return out.past_key_values
 
 
 def load_base(base: str, bits: str = "auto", training: bool = False) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from emendo.hf_model import HFChatModel
 from emendo.records import AdapterCard, Correction, Question, content_id
 from eval.compare import evaluate, generate
-from eval.gate import Policy
+from eval.gate import Policy, lock_policy
 from eval.history import count_attempts
 from eval.leaks import TrainingText
 from eval.questions import questions_sha256
@@ -45,7 +46,8 @@ class Trial:
         identity = content_id(self.model, self.bits, questions_sha256(self.questions), self.retriever.index.index_id, length=8)
         return self.opened.workspace.runs / f"{identity}-{name}"
 
-    def ask_base(self, out: Path) -> None:
+    def ask_base(self, out: Path, policy: Policy) -> None:
+        lock_policy(policy, out)
         generate(self.questions, self.base_arms(), out, self.progress, BATCH)
 
     def judge(self, adapter: Path, card: AdapterCard, corrections: Sequence[Correction], out: Path, policy: Policy) -> Report:
@@ -62,6 +64,7 @@ class Trial:
             encode=self.retriever.embedder.encode,
             progress=self.progress,
             batch_size=BATCH,
+            losses=json.loads((adapter / "losses.json").read_text(encoding="utf-8")),
             attempts=count_attempts(self.opened.workspace.runs, self.questions, card.adapter_id),
             command=f"emendo eval run --model {self.model} --adapter {card.adapter_id}",
         )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -17,21 +14,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import ConfigDict
 
 from emendo.records import UserError
-from emendo.words import stems
+from emendo.units import Unit, score_units, split_units
 
-_STEP = re.compile(r"^\s*(?:\d{1,2}[.)]|[-•*])\s+")
-_SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z0-9])")
 _HOW = re.compile(r"\b(how (do|to|can|should)|steps?|set ?up|install|replace|clean|reset|pair|connect)\b", re.I)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What is quoted whole: a sentence, a step, a table row."""
-
-    passage: int  # 0-based
-    position: int  # order within the passage
-    text: str
-    step: bool
 
 
 class QuoteChatModel(BaseChatModel):
@@ -56,7 +41,9 @@ class QuoteChatModel(BaseChatModel):
         units = [unit for n, text in enumerate(passages) for unit in split_units(text, n)]
         if not units:
             return "The manual does not say."
-        scores = self._scores(question, units, passages)
+        vectors = self.embeddings.embed_documents([unit.text for unit in units]) if self.embeddings else None
+        asked = self.embeddings.embed_query(question) if self.embeddings else None
+        scores = score_units(question, units, passages, asked, vectors)
         best = max(range(len(units)), key=lambda i: scores[i])
         if units[best].step and _HOW.search(question):
             chosen = _procedure(units, best, self.most_steps)
@@ -64,23 +51,6 @@ class QuoteChatModel(BaseChatModel):
             ranked = sorted(range(len(units)), key=lambda i: -scores[i])[: self.most_units]
             chosen = [units[i] for i in ranked if scores[i] >= 0.6 * scores[best]]
         return _render(sorted(chosen, key=lambda u: (u.passage != units[best].passage, u.passage, u.position)))
-
-    def _scores(self, question: str, units: Sequence[Unit], passages: Sequence[str]) -> list[float]:
-        words = [stems(unit.text) for unit in units]
-        seen = Counter(word for unit_words in words for word in unit_words)
-        asked = stems(question)
-        weight = {word: math.log(1 + len(units) / (1 + seen[word])) for word in asked}
-        total = sum(weight.values()) or 1.0
-        scores = [sum(weight[w] for w in asked & unit_words) / total for unit_words in words]
-        # Passages come best first; a unit also gains from what its own passage says around it.
-        context = [sum(weight[w] for w in asked & stems(text)) / total for text in passages]
-        scores = [s + 0.3 * context[u.passage] - 0.03 * u.passage for s, u in zip(scores, units, strict=True)]
-        if self.embeddings is not None:
-            query = self.embeddings.embed_query(question)
-            vectors = self.embeddings.embed_documents([unit.text for unit in units])
-            cosines = [sum(a * b for a, b in zip(query, v, strict=True)) for v in vectors]
-            scores = [s + c for s, c in zip(scores, cosines, strict=True)]
-        return scores
 
     def _read(self, messages: list[BaseMessage]) -> str:
         data = messages[-1].additional_kwargs
@@ -106,20 +76,6 @@ class QuoteChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         for piece in re.findall(r"\S+\s*", self._read(messages)):
             yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
-
-
-def split_units(text: str, passage: int) -> list[Unit]:
-    """Lines are kept apart (steps, list items, table rows), running prose is split into sentences; a table's header is no unit."""
-    units: list[Unit] = []
-    lines = [line.strip() for line in text.splitlines()]
-    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
-        if " | " in line and " | " in after and " | " not in before:
-            continue
-        pieces = [line] if _STEP.match(line) or " | " in line else _SENTENCE_END.split(line)
-        for piece in pieces:
-            if re.search(r"\w", piece):
-                units.append(Unit(passage, len(units), piece, bool(_STEP.match(line))))
-    return units
 
 
 def _procedure(units: Sequence[Unit], best: int, most: int) -> list[Unit]:

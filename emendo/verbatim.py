@@ -2,6 +2,9 @@
 
 A unit is a sentence, a step or a table row. The model's own probabilities choose where to start, whether to go on, when to stop;
 between those choices the text is forced. Whatever the model's size, nothing is printed that is not in the manual.
+
+Whether to refuse is decided first, on the probability of the refusal as a whole: token by token, one refusal would win against
+forty units that share the probability of an answer among them.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from emendo.quote_model import split_units
+from emendo.units import split_units
 
 
 @dataclass
@@ -42,20 +45,22 @@ class VerbatimPaths:
                 self._later.add(_ids(tokenizer, between + text), number)
         self._refusal = len(texts)
         self._first.add(_ids(tokenizer, refusal), self._refusal)
+        self.refusing = not texts  # decided before the first token, see HFChatModel
 
     def allowed(self, written: Sequence[int]) -> list[int]:
         """Ids that may come next after the ids `written` so far: no unit is printed twice."""
-        node, used = self._first, set[int]()
+        node, used = self._first, set() if self.refusing else {self._refusal}
         for token in written:
             if token not in node.children:
                 return self._stop  # it has stopped; what follows is padding
             node = node.children[token]
             if not node.children:
                 used |= node.units
-                if self._refusal in used or len(used) >= self._most:
+                if self.refusing or len(used) > self._most:
                     return self._stop
                 node = self._later
-        choices = [token for token, child in node.children.items() if child.units - used]
+        open_units = {self._refusal} if self.refusing else node.units - used
+        choices = [token for token, child in node.children.items() if child.units & open_units]
         return [*choices, *self._stop] if node is self._later else choices
 
 

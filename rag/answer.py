@@ -31,6 +31,8 @@ class AnswerSettings:
     max_new_tokens: int = 160
     # Print only sentences of the passages, for hf: models; None: on for the bundled one, which is too small to write its own.
     verbatim: bool | None = None
+    # Cut each passage to this many sentences from its best one on; 0 shows whole passages; None: 3 for the bundled model, else 0.
+    focus_units: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Answerer:
         if self.retriever is None:
             return _Draft(ask, ask.question, [], 1.0, build_messages(ask.question, (), history))
         standalone = condense(ask.question, recent)
-        hits = self.retriever.search(standalone, k=self.settings.passages, product=ask.product)
+        hits = find_passages(self.retriever, standalone, self.settings, ask.product)
         confidence = self.retriever.confidence(standalone, hits)
         hits = self._fit(ask.question, hits, history)
         messages = build_messages(ask.question, [hit.chunk for hit in hits], history)
@@ -143,6 +145,14 @@ class Answerer:
             index_id=self.retriever.index.index_id if self.retriever else "",
             timings={**draft.timings, "generate": seconds},
         )
+
+
+def find_passages(retriever: Retriever, question: str, settings: AnswerSettings, product: str = "") -> list[Hit]:
+    """The passages a model is shown: the best ones, cut to their best sentences where `focus_units` says so."""
+    if not settings.focus_units:
+        return retriever.search(question, k=settings.passages, product=product)
+    hits = retriever.search(question, k=2 * settings.passages, product=product)
+    return retriever.focus(question, hits, settings.passages, settings.focus_units)
 
 
 def to_langchain(messages: Sequence[Message], question: str, hits: Sequence[Hit]) -> list[BaseMessage]:

@@ -245,7 +245,8 @@ def _read_chunk(record: str, text: str) -> Chunk:
     """Built by hand: a search reads a hundred chunks, and looking up type hints for each takes longer than the search."""
     value = json.loads(record) | {"text": text}
     value["boxes"] = tuple(Box(**box) for box in value["boxes"])
-    return Chunk(**{name: tuple(part) if isinstance(part, list) else part for name, part in value.items()})
+    fields: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in value.items()}
+    return Chunk(**fields)
 
 
 def _marks(values: Sequence[Any]) -> str:

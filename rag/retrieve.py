@@ -9,6 +9,7 @@ from emendo.records import Chunk, Hit
 from emendo.words import stems
 from rag.confidence import answer_confidence
 from rag.embedder import Embedder
+from rag.focus import Focus
 from rag.fusion import FusionWeights, fused_scores, inverse_frequency, question_terms
 from rag.index import Index
 from rag.scope import ProductNames, Scope, chosen_scope
@@ -40,6 +41,7 @@ class Retriever:
         self._documents = index.documents()
         self._names = ProductNames(self._documents)
         self._rareness: dict[str, float] = {}
+        self.focus = Focus(embedder)
         s = self.settings
         self._weights = FusionWeights(s.lexical_weight, s.dense_weight, s.coverage_weight, s.adjacency_weight, s.label_weight)
 

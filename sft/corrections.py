@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emendo.records import Answer, Chunk, Correction, Hit, UserError, content_id, from_json, to_json
 from emendo.store import now
+from rag.answer import AnswerSettings, find_passages
 from rag.citations import CITATION, split_sentences
 from rag.prompt import REFUSAL
 from sft.cleaning import shingles
@@ -73,11 +75,12 @@ def cite(text: str, numbers: Sequence[int]) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def read_corrections(path: Path, retriever: Retriever | None = None) -> list[Correction]:
+def read_corrections(path: Path, retriever: Retriever | None = None, settings: AnswerSettings | None = None) -> list[Correction]:
     """All rows of a JSONL file, or UserError naming the file, the line and the cure; nothing is returned from a bad file.
 
     A row is a Correction as `emendo corrections export` writes it, or light: question, corrected, evidence (verbatim quotes),
-    product, should_abstain, rejected, reason, cluster. Light rows need the `retriever` for their passages.
+    product, should_abstain, rejected, reason, cluster. Light rows need the `retriever` for their passages, which are shown as
+    `settings` say.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -91,7 +94,7 @@ def read_corrections(path: Path, retriever: Retriever | None = None) -> list[Cor
     found = []
     for n, row in rows:
         try:
-            found.append(from_json(Correction, row) if "hits" in row else _complete(row, retriever))
+            found.append(from_json(Correction, row) if "hits" in row else _complete(row, retriever, settings or AnswerSettings()))
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}:{n}: missing or misshapen field {error}; see data/README.md for the format") from error
         except UserError as error:
@@ -119,17 +122,15 @@ def _read_row(path: Path, n: int, line: str) -> dict[str, Any]:
     return row
 
 
-def _complete(row: dict[str, Any], retriever: Retriever | None) -> Correction:
-    """A light row with the passages our own retriever finds; an evidence passage it misses takes the last place."""
+def _complete(row: dict[str, Any], retriever: Retriever | None, settings: AnswerSettings) -> Correction:
+    """A light row with the passages that would be shown for it; evidence that is not among them takes a place."""
     if retriever is None:
         raise UserError("the row has no passages (`hits`); index the manual first, then import with `emendo corrections import`")
-    hits = retriever.search(row["question"], k=4, product=row.get("product", ""))
-    holders = [_holder(retriever, quote, row.get("product", "")) for quote in row.get("evidence", ())]
+    product = row.get("product", "")
+    hits = find_passages(retriever, row["question"], settings, product)
+    holders = [_holder(retriever, quote, product, settings) for quote in row.get("evidence", ())]
     wanted = {chunk.chunk_id: chunk for chunk in holders if chunk is not None}
-    missed = [chunk for chunk_id, chunk in wanted.items() if chunk_id not in {hit.chunk.chunk_id for hit in hits}]
-    kept = [hit for hit in hits if hit.chunk.chunk_id in wanted or len(hits) - hit.rank >= len(missed)]
-    hits = kept + [Hit(chunk, 0.0, 0) for chunk in missed]
-    hits = [dataclasses.replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
+    hits = _with_evidence(hits, wanted, row["question"])
     abstain = bool(row.get("should_abstain", False))
     if not abstain and not wanted:
         raise UserError("none of its evidence quotes stands in the indexed manuals; index the manual or mend the quote")
@@ -151,9 +152,25 @@ def _complete(row: dict[str, Any], retriever: Retriever | None) -> Correction:
     )
 
 
-def _holder(retriever: Retriever, quote: str, product: str) -> Chunk | None:
-    """The passage that holds at least 60 % of the quote's words in a row, or None."""
+def _with_evidence(hits: list[Hit], wanted: dict[str, Chunk], question: str) -> list[Hit]:
+    """The hits with all evidence among them: a missed passage takes a drawn place, so that the place tells nothing."""
+    chunks = [wanted.get(hit.chunk.chunk_id, hit.chunk) for hit in hits]
+    spare = [n for n, chunk in enumerate(chunks) if chunk.chunk_id not in wanted]
+    for chunk in wanted.values():
+        if chunk not in chunks and spare:
+            place = spare.pop(random.Random(f"{question}/{chunk.chunk_id}").randrange(len(spare)))
+            chunks[place] = chunk
+    found = {hit.chunk.chunk_id: hit for hit in hits}
+    return [dataclasses.replace(found.get(c.chunk_id, Hit(c, 0.0, 0)), chunk=c, rank=n) for n, c in enumerate(chunks, 1)]
+
+
+def _holder(retriever: Retriever, quote: str, product: str, settings: AnswerSettings) -> Chunk | None:
+    """The passage that holds at least 60 % of the quote's words in a row, cut around the quote if passages are cut; or None."""
     wanted = shingles(quote, 3)
-    found = [hit.chunk for hit in retriever.search(quote, k=10, product=product)]
-    best = max(found, key=lambda chunk: len(wanted & shingles(chunk.text, 3)), default=None)
-    return best if best is not None and len(wanted & shingles(best.text, 3)) >= 0.6 * len(wanted) else None
+    found = retriever.search(quote, k=10, product=product)
+    best = max(found, key=lambda hit: len(wanted & shingles(hit.chunk.text, 3)), default=None)
+    if best is None or len(wanted & shingles(best.chunk.text, 3)) < 0.6 * len(wanted):
+        return None
+    if settings.focus_units:
+        [best] = retriever.focus(quote, [best], 1, settings.focus_units)
+    return best.chunk

@@ -44,7 +44,7 @@ def build_hints(model: Any) -> Any:
     import torch
 
     hidden = model.config.hidden_size
-    hints = torch.nn.ModuleDict(
+    hints: Any = torch.nn.ModuleDict(
         {"number": torch.nn.Linear(hidden, 9), "first": torch.nn.Linear(hidden, hidden), "relevant": torch.nn.Linear(hidden, 1)}
     ).to(model.device)
     hints.seen = {}

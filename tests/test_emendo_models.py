@@ -150,8 +150,10 @@ def test_verbatim_paths_allow_the_units_the_refusal_and_then_the_end(tiny_model)
     def after(text: str) -> set[str]:
         return {tokenizer.decode([token]) for token in paths.allowed(tokenizer(text, add_special_tokens=False)["input_ids"])}
 
-    assert after("") == {"O", "C", "N"}
+    assert after("") == {"O", "C"}
     assert after("Open it. [1]") == {" ", "\n", "<|end|>"}
     assert after("Open it. [1] ") == {"C"}
     assert after("Open it. [1] Close it. [1]") == {"<|end|>"}
+    paths.refusing = True
+    assert after("") == {"N"}
     assert after("No.") == {"<|end|>"}

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from emendo.chat_models import load_chat_model
 from emendo.records import Correction, UserError, to_json
-from rag.answer import to_langchain
+from rag.answer import AnswerSettings, to_langchain
 from rag.citations import drop_unknown_marks
 from rag.embedder import load_embedder
 from rag.index import open_index
 from rag.ingest import ingest
-from rag.prompt import build_messages
+from rag.prompt import REFUSAL, build_messages
 from rag.retrieve import Retriever
 from sft.corrections import read_corrections
 
@@ -33,6 +33,7 @@ PRODUCTS = {  # slug of the source rows -> shipped manual, product
     "vacuum": ("pavo_r7.docx", "Pavo R7 robot vacuum"),
     "router": ("nordhaven_ax3.md", "Nordhaven AX3 home router"),
 }
+SERVED = AnswerSettings(focus_units=3, verbatim=True)  # as the bundled model is served
 RENDERED = {"render_pdf.py": ("espresso.md", "corvella_e20.pdf"), "render_docx.py": ("vacuum.md", "pavo_r7.docx")}
 
 
@@ -62,7 +63,7 @@ def complete(path: Path, retriever: Retriever) -> list[Correction]:
         for line in _lines(path):
             single.write_text(line, encoding="utf-8")
             try:
-                [correction] = read_corrections(single, retriever)
+                [correction] = read_corrections(single, retriever, SERVED)
             except UserError as error:
                 sys.exit(f"{path.name} {json.loads(line)['id']}: {error}")
             found.append(dataclasses.replace(correction, author="sample", at="2026-01-15T09:00:00+00:00"))
@@ -71,12 +72,11 @@ def complete(path: Path, retriever: Retriever) -> list[Correction]:
 
 def with_rejected_answers(corrections: list[Correction]) -> list[Correction]:
     """The bundled model's own answers from the recorded passages become the rejected ones."""
-    model = load_chat_model("hf:bundled")
+    model = load_chat_model("hf:bundled", verbatim=True, refusal=REFUSAL)
     prompts = [to_langchain(build_messages(c.question, [h.chunk for h in c.hits]), c.question, c.hits) for c in corrections]
     texts = [str(message.content).strip() for message in model.batch(prompts)]
     return [
-        dataclasses.replace(c, rejected=drop_unknown_marks(text, len(c.hits)))
-        for c, text in zip(corrections, texts, strict=True)
+        dataclasses.replace(c, rejected=drop_unknown_marks(text, len(c.hits))) for c, text in zip(corrections, texts, strict=True)
     ]
 
 

@@ -21,22 +21,33 @@ def add(
 def opener(args: argparse.Namespace) -> Any:
     """The workspace of the call, its settings checked before any work."""
     from emendo.config import check_overrides, open_workspace
+    from rag.assemble import Opener
+
+    if args.overrides:
+        check_overrides(args.overrides, settings_classes())
+    return Opener(open_workspace(args.workspace), tuple(args.overrides))
+
+
+def settings_classes() -> dict[str, type]:
+    """The settings of every step, by their section of emendo.toml."""
+    from eval.gate import Policy
     from rag.answer import AnswerSettings
-    from rag.assemble import IndexSettings, ModelSettings, Opener
+    from rag.assemble import IndexSettings, ModelSettings
     from rag.retrieve import RetrieveSettings
+    from serve.session import ServeSettings
     from sft.examples import ExampleSettings
     from sft.train import TuneSettings
 
-    sections = {
+    return {
         "index": IndexSettings,
         "retrieve": RetrieveSettings,
         "answer": AnswerSettings,
         "model": ModelSettings,
         "examples": ExampleSettings,
         "tune": TuneSettings,
+        "policy": Policy,
+        "serve": ServeSettings,
     }
-    check_overrides(args.overrides, sections)
-    return Opener(open_workspace(args.workspace), tuple(args.overrides))
 
 
 def open_store(args: argparse.Namespace) -> Any:

@@ -14,7 +14,8 @@ from emendo.terminal import answer_row, hit_row, note, place, progress_bar, say,
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "index", "parse manuals (a file, a folder or a .zip) and make them searchable", index)
-    parser.add_argument("path", type=Path)
+    parser.add_argument("path", type=Path, nargs="?")
+    parser.add_argument("--reembed", action="store_true", help="embed all indexed passages again, after the embedder was changed")
     parser.add_argument("--product", default="", help="name of the product these manuals are of (default: each manual's title)")
     add(commands, common, "documents", "list what is indexed", documents)
     parser = add(commands, common, "delete", "take documents out of the index", delete)
@@ -44,9 +45,16 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def index(args: argparse.Namespace) -> int:
-    from rag.ingest import ingest
+    from rag.ingest import ingest, reembed
 
     opened = opener(args)
+    if args.reembed:
+        with progress_bar() as report:
+            count = reembed(opened.workspace.index, opened.embedder(), progress=report)
+        say_json({"passages": count}) if args.json else say(f"{count} passages embedded again")
+        return 0
+    if args.path is None:
+        raise UserError("no manual given; write `emendo index PATH` (a file, a folder or a .zip)")
     with progress_bar() as report:
         summary = ingest(opened.workspace.index, args.path, opened.embedder(), product=args.product, progress=report)
     if args.json:

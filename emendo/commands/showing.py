@@ -22,9 +22,10 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def serve(args: argparse.Namespace) -> int:
     from rag.answer import Answerer
+    from rag.assemble import IndexSettings
     from rag.retrieve import Retriever
     from serve.app import serve as serve_app
-    from serve.session import ServeContext
+    from serve.session import ServeContext, ServeSettings
 
     opened = opener(args)
     opened.check_model(args.model)
@@ -47,7 +48,9 @@ def serve(args: argparse.Namespace) -> int:
         workspace=opened.workspace,
         model_label=answerer.model_id,
         demonstration=answerer.model_id == "hf:bundled",
+        embedder_spec=opened.settings(IndexSettings, "index").embedder,
         load_model=load_model,
+        settings=opened.settings(ServeSettings, "serve"),
     )
     note(f"Emendo at http://{args.host}:{args.port}  (model {answerer.model_id}; Ctrl-C ends it)")
     serve_app(context, host=args.host, port=args.port)

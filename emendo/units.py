@@ -1,0 +1,63 @@
+"""What is quoted whole: the sentences, steps and table rows of a passage, and how well each meets a question."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from emendo.words import stems
+
+_STEP = re.compile(r"^\s*(?:\d{1,2}[.)]|[-•*])\s+")
+_SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z0-9])")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is quoted whole: a sentence, a step, a table row."""
+
+    passage: int  # 0-based
+    position: int  # order within the passage
+    text: str
+    step: bool
+
+
+def split_units(text: str, passage: int) -> list[Unit]:
+    """Steps, list items and table rows are kept whole, prose is split into sentences; a table's header is no unit."""
+    units: list[Unit] = []
+    lines = [line.strip() for line in text.splitlines()]
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if " | " in line and " | " in after and " | " not in before:
+            continue
+        pieces = [line] if _STEP.match(line) or " | " in line else _SENTENCE_END.split(line)
+        for piece in pieces:
+            if re.search(r"\w", piece):
+                units.append(Unit(passage, len(units), piece, bool(_STEP.match(line))))
+    return units
+
+
+def score_units(
+    question: str,
+    units: Sequence[Unit],
+    passages: Sequence[str],
+    asked: Sequence[float] | None = None,
+    vectors: Sequence[Sequence[float]] | None = None,
+) -> list[float]:
+    """How well each unit meets the question, higher is better: idf-weighted word overlap, plus the cosine if vectors are given.
+
+    Passages come best first; a unit also gains from what its own passage says around it.
+    """
+    words = [stems(unit.text) for unit in units]
+    seen = Counter(word for unit_words in words for word in unit_words)
+    wanted = stems(question)
+    weight = {word: math.log(1 + len(units) / (1 + seen[word])) for word in wanted}
+    total = sum(weight.values()) or 1.0
+    around = [sum(weight[w] for w in wanted & stems(text)) / total for text in passages]
+    scores = []
+    for n, (unit, unit_words) in enumerate(zip(units, words, strict=True)):
+        overlap = sum(weight[w] for w in wanted & unit_words) / total
+        cosine = sum(a * b for a, b in zip(asked, vectors[n], strict=True)) if asked is not None and vectors is not None else 0.0
+        scores.append(overlap + cosine + 0.3 * around[unit.passage] - 0.03 * unit.passage)
+    return scores
