@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class AnswerSettings:
     """[answer] in emendo.toml."""
 
-    passages: int = 4  # passages given to the model, best first
+    passages: int | None = None  # given to the model, best first; None: 2 for the bundled model, else 4
     # Refuse without asking the model where the retrieval confidence is lower; None: fitted for `quote`, 0 for models that judge.
     refuse_below: float | None = None
     history_turns: int = 3  # earlier turns shown to the model
@@ -149,10 +149,11 @@ class Answerer:
 
 def find_passages(retriever: Retriever, question: str, settings: AnswerSettings, product: str = "") -> list[Hit]:
     """The passages a model is shown: the best ones, cut to their best sentences where `focus_units` says so."""
+    passages = settings.passages or 4
     if not settings.focus_units:
-        return retriever.search(question, k=settings.passages, product=product)
-    hits = retriever.search(question, k=2 * settings.passages, product=product)
-    return retriever.focus(question, hits, settings.passages, settings.focus_units)
+        return retriever.search(question, k=passages, product=product)
+    hits = retriever.search(question, k=max(8, 2 * passages), product=product)
+    return retriever.focus(question, hits, passages, settings.focus_units)
 
 
 def to_langchain(messages: Sequence[Message], question: str, hits: Sequence[Hit]) -> list[BaseMessage]:

@@ -91,13 +91,14 @@ class Opener:
         """[answer] with what is left open decided for the model.
 
         `quote` and the bundled model cannot tell that no passage holds an answer; the bundled one is also too small to write
-        its own sentences or to read whole passages.
+        its own sentences or to read many whole passages.
         """
         settings, small = self.settings(AnswerSettings, "answer"), model.startswith("hf:bundled")
         defaults: dict[str, Any] = {
             "refuse_below": REFUSES_BELOW if small or model == "quote" else 0.0,
             "verbatim": small,
             "focus_units": 3 if small else 0,
+            "passages": 2 if small else 4,
         }
         missing = {name: value for name, value in defaults.items() if getattr(settings, name) is None}
         return dataclasses.replace(settings, **missing)

@@ -25,7 +25,7 @@ class Focus:
         self._vectors: dict[str, np.ndarray] = {}
 
     def __call__(self, question: str, hits: Sequence[Hit], passages: int, units: int) -> list[Hit]:
-        """The best `passages` of the hits, each cut to at most `units` consecutive units; they keep their ids, pages and boxes."""
+        """The best `passages` of the hits, each cut to at most `units` units in a row; they keep their ids, pages and boxes."""
         texts = [hit.chunk.text for hit in hits]
         found = [unit for n, text in enumerate(texts) for unit in split_units(text, n)]
         if not found:

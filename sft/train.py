@@ -35,7 +35,7 @@ class TuneSettings:
     learning_rate: float | None = None  # None: by size, see `learning_rate_for`
     batch_size: int = 4  # rows per step on the device
     accumulate: int = 1  # steps per update
-    epochs: float = 2.0  # more than 3 makes a few hundred corrections be recited
+    epochs: float | None = None  # None: by size, see `epochs_for`
     warmup_share: float = 0.05
     weight_decay: float = 0.0
     max_tokens: int = 2048  # longer examples are an error, never cut
@@ -114,7 +114,7 @@ def build_trainer(
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    ordered = batches_in_order(rows, settings.batch_size, settings.epochs, settings.seed)
+    ordered = batches_in_order(rows, settings.batch_size, settings.epochs or epochs_for(model.num_parameters()), settings.seed)
     datasets.disable_progress_bars()
     updates = math.ceil(len(ordered) / (settings.batch_size * settings.accumulate))
     config = SFTConfig(
@@ -167,6 +167,11 @@ def learning_rate_for(parameters: int) -> float:
     if parameters < 100e6:
         return 2e-3
     return 2e-4 if parameters <= 4.5e9 else 1e-4
+
+
+def epochs_for(parameters: int) -> float:
+    """2, because more makes a large model recite a few hundred corrections; 4 for models below 100M, which learn slowly."""
+    return 4.0 if parameters < 100e6 else 2.0
 
 
 def _encode(data: ExampleSet, model: Any, tokenizer: Any, settings: TuneSettings) -> tuple[list[Encoded], list[Encoded]]:

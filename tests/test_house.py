@@ -12,7 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("emendo", "rag", "sft", "serve", "eval")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-COMMAND_LINE = {"emendo/cli.py", "emendo/demo.py", "emendo/judging.py", "emendo/doctor.py", "emendo/terminal.py", "emendo/commands"}
+COMMAND_LINE = {
+    "emendo/cli.py",
+    "emendo/demo.py",
+    "emendo/judging.py",
+    "emendo/doctor.py",
+    "emendo/terminal.py",
+    "emendo/commands",
+}
 MAY_IMPORT = {
     "emendo": set(),  # all but the command line, which may import every room
     "rag": {"emendo"},

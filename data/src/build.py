@@ -33,7 +33,7 @@ PRODUCTS = {  # slug of the source rows -> shipped manual, product
     "vacuum": ("pavo_r7.docx", "Pavo R7 robot vacuum"),
     "router": ("nordhaven_ax3.md", "Nordhaven AX3 home router"),
 }
-SERVED = AnswerSettings(focus_units=3, verbatim=True)  # as the bundled model is served
+SERVED = AnswerSettings(passages=2, focus_units=3, verbatim=True)  # as the bundled model is served
 RENDERED = {"render_pdf.py": ("espresso.md", "corvella_e20.pdf"), "render_docx.py": ("vacuum.md", "pavo_r7.docx")}
 
 

@@ -37,18 +37,38 @@ BOXES = {  # signal word: (bar, background)
 }
 WIDTH = letter[0] - 1.9 * inch  # text width
 BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9.6, leading=13.2, textColor=INK, spaceAfter=6)
-STEP = ParagraphStyle("step", BODY, leftIndent=20, bulletIndent=3, bulletFontName="Helvetica-Bold", bulletFontSize=9.6,
-                      spaceAfter=3)
+STEP = ParagraphStyle(
+    "step", BODY, leftIndent=20, bulletIndent=3, bulletFontName="Helvetica-Bold", bulletFontSize=9.6, spaceAfter=3
+)
 CELL = ParagraphStyle("cell", BODY, fontSize=8.8, leading=11.2, spaceAfter=0)
 HEAD_CELL = ParagraphStyle("headcell", CELL, fontName="Helvetica-Bold", textColor=colors.white)
 TITLE = ParagraphStyle("title", BODY, fontName="Helvetica-Bold", fontSize=30, leading=36, textColor=ACCENT)
 HEADINGS = {
-    2: ParagraphStyle("h2", BODY, fontName="Helvetica-Bold", fontSize=17, leading=21, textColor=ACCENT, spaceBefore=16,
-                      spaceAfter=7, keepWithNext=1),
-    3: ParagraphStyle("h3", BODY, fontName="Helvetica-Bold", fontSize=12, leading=15, spaceBefore=10, spaceAfter=4,
-                      keepWithNext=1),
-    4: ParagraphStyle("h4", BODY, fontName="Helvetica-Bold", fontSize=10, leading=13, textColor=ACCENT, spaceBefore=5,
-                      spaceAfter=3, keepWithNext=1),
+    2: ParagraphStyle(
+        "h2",
+        BODY,
+        fontName="Helvetica-Bold",
+        fontSize=17,
+        leading=21,
+        textColor=ACCENT,
+        spaceBefore=16,
+        spaceAfter=7,
+        keepWithNext=1,
+    ),
+    3: ParagraphStyle(
+        "h3", BODY, fontName="Helvetica-Bold", fontSize=12, leading=15, spaceBefore=10, spaceAfter=4, keepWithNext=1
+    ),
+    4: ParagraphStyle(
+        "h4",
+        BODY,
+        fontName="Helvetica-Bold",
+        fontSize=10,
+        leading=13,
+        textColor=ACCENT,
+        spaceBefore=5,
+        spaceAfter=3,
+        keepWithNext=1,
+    ),
 }
 
 
@@ -80,20 +100,28 @@ def table(lines):
     columns = list(zip(*rows, strict=True))
     # a column is as wide as its content asks, but never narrower than its longest word
     words = [max(cell_width(word) for cell in column for word in cell.split()) + 14 for column in columns]
-    wanted = [max(max(map(cell_width, column)), word) ** 0.75
-              for column, word in zip(columns, words, strict=True)]
+    wanted = [max(max(map(cell_width, column)), word) ** 0.75 for column, word in zip(columns, words, strict=True)]
     widths = [max(word, WIDTH * want / sum(wanted)) for word, want in zip(words, wanted, strict=True)]
     widest = widths.index(max(widths))
     widths[widest] -= sum(widths) - WIDTH
     body = [[Paragraph(inline(cell), CELL if index else HEAD_CELL) for cell in row] for index, row in enumerate(rows)]
-    return Table(body, colWidths=widths, repeatRows=1, spaceBefore=7, spaceAfter=9, style=TableStyle([
-        ("BACKGROUND", (0, 0), (-1, 0), ACCENT),
-        ("ROWBACKGROUNDS", (0, 1), (-1, -1), [colors.white, TINT]),
-        ("GRID", (0, 0), (-1, -1), 0.5, RULE),
-        ("VALIGN", (0, 0), (-1, -1), "TOP"),
-        ("TOPPADDING", (0, 0), (-1, -1), 3),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 3.5),
-    ]))
+    return Table(
+        body,
+        colWidths=widths,
+        repeatRows=1,
+        spaceBefore=7,
+        spaceAfter=9,
+        style=TableStyle(
+            [
+                ("BACKGROUND", (0, 0), (-1, 0), ACCENT),
+                ("ROWBACKGROUNDS", (0, 1), (-1, -1), [colors.white, TINT]),
+                ("GRID", (0, 0), (-1, -1), 0.5, RULE),
+                ("VALIGN", (0, 0), (-1, -1), "TOP"),
+                ("TOPPADDING", (0, 0), (-1, -1), 3),
+                ("BOTTOMPADDING", (0, 0), (-1, -1), 3.5),
+            ]
+        ),
+    )
 
 
 def cell_width(text):
@@ -104,30 +132,42 @@ def box(lines):
     text = " ".join(lines)
     bar, background = BOXES[re.match(r"\*\*(\w+)\*\*", text)[1]]
     text = re.sub(r"^\*\*(\w+)\*\*", f'<font color="{bar.hexval().replace("0x", "#")}"><b>\\1</b></font>', escape(text))
-    return Table([[Paragraph(text, CELL)]], colWidths=[WIDTH], spaceBefore=6, spaceAfter=8, style=TableStyle([
-        ("BACKGROUND", (0, 0), (-1, -1), background),
-        ("LINEBEFORE", (0, 0), (0, -1), 4, bar),
-        ("LEFTPADDING", (0, 0), (-1, -1), 11),
-        ("TOPPADDING", (0, 0), (-1, -1), 5),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 6),
-    ]))
+    return Table(
+        [[Paragraph(text, CELL)]],
+        colWidths=[WIDTH],
+        spaceBefore=6,
+        spaceAfter=8,
+        style=TableStyle(
+            [
+                ("BACKGROUND", (0, 0), (-1, -1), background),
+                ("LINEBEFORE", (0, 0), (0, -1), 4, bar),
+                ("LEFTPADDING", (0, 0), (-1, -1), 11),
+                ("TOPPADDING", (0, 0), (-1, -1), 5),
+                ("BOTTOMPADDING", (0, 0), (-1, -1), 6),
+            ]
+        ),
+    )
 
 
 class Manual(BaseDocTemplate):
     """Page furniture, outline entries and table-of-contents notifications."""
 
     def __init__(self, target, title):
-        super().__init__(target, pagesize=letter, title=title, author="Corvella", subject="Instruction manual",
-                         lang="en-US", invariant=1)
+        super().__init__(
+            target, pagesize=letter, title=title, author="Corvella", subject="Instruction manual", lang="en-US", invariant=1
+        )
         self.manual_title = title
         frame = Frame(0.95 * inch, 0.85 * inch, WIDTH, letter[1] - 1.75 * inch, 0, 0, 0, 0, id="text")
         cover = Frame(0.95 * inch, 0.85 * inch, WIDTH, 4.2 * inch, 0, 0, 0, 0, id="cover")
         column = (WIDTH - 30) / 2
-        halves = [Frame(0.95 * inch + x, 0.85 * inch, column, letter[1] - 1.75 * inch, 0, 0, 0, 0)
-                  for x in (0, column + 30)]
-        self.addPageTemplates([PageTemplate("cover", [cover], onPage=draw_cover),
-                               PageTemplate("contents", halves, onPageEnd=self.furniture),
-                               PageTemplate("text", [frame], onPageEnd=self.furniture)])
+        halves = [Frame(0.95 * inch + x, 0.85 * inch, column, letter[1] - 1.75 * inch, 0, 0, 0, 0) for x in (0, column + 30)]
+        self.addPageTemplates(
+            [
+                PageTemplate("cover", [cover], onPage=draw_cover),
+                PageTemplate("contents", halves, onPageEnd=self.furniture),
+                PageTemplate("text", [frame], onPageEnd=self.furniture),
+            ]
+        )
 
     def beforeDocument(self):
         self.chapter, self.headings = "", 0
@@ -169,8 +209,17 @@ def draw_cover(canvas, _):
     canvas.setStrokeColor(colors.white)
     canvas.setLineWidth(2)
     canvas.translate(wide / 2 - 120, 5.95 * inch)
-    for x, y, w, h in ((0, 0, 240, 24), (0, 120, 240, 84), (150, 24, 90, 96), (30, 204, 64, 56), (24, 260, 76, 10),
-                       (96, 104, 64, 16), (108, 92, 40, 12), (150, 140, 64, 44), (116, 24, 24, 20)):
+    for x, y, w, h in (
+        (0, 0, 240, 24),
+        (0, 120, 240, 84),
+        (150, 24, 90, 96),
+        (30, 204, 64, 56),
+        (24, 260, 76, 10),
+        (96, 104, 64, 16),
+        (108, 92, 40, 12),
+        (150, 140, 64, 44),
+        (116, 24, 24, 20),
+    ):
         canvas.roundRect(x, y, w, h, 4)
     canvas.circle(40, 162, 18)  # pressure gauge
     canvas.line(40, 162, 50, 172)
@@ -188,10 +237,13 @@ def draw_cover(canvas, _):
 def story(markdown):
     parts = list(blocks(markdown))
     title, subtitle = parts[0][1][0].lstrip("# "), parts[1][1][0]
-    toc = TableOfContents(dotsMinLevel=-1, levelStyles=[
-        ParagraphStyle("toc0", BODY, fontName="Helvetica-Bold", spaceBefore=6, spaceAfter=0, leading=12,
-                       textColor=ACCENT),
-        ParagraphStyle("toc1", BODY, fontSize=9, leading=11, leftIndent=12, spaceAfter=0)])
+    toc = TableOfContents(
+        dotsMinLevel=-1,
+        levelStyles=[
+            ParagraphStyle("toc0", BODY, fontName="Helvetica-Bold", spaceBefore=6, spaceAfter=0, leading=12, textColor=ACCENT),
+            ParagraphStyle("toc1", BODY, fontSize=9, leading=11, leftIndent=12, spaceAfter=0),
+        ],
+    )
     yield from (Paragraph(inline(title), TITLE), Spacer(1, 10))
     yield from (Paragraph(inline(line), BODY) for line in re.split(r"(?<=\.) ", subtitle))
     yield from (NextPageTemplate("contents"), PageBreak())
