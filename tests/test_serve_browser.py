@@ -117,7 +117,8 @@ def test_a_reload_shows_the_conversation_again(site: tuple[ServeContext, str], b
     page.click("#conversation-list label:has-text('shade wiped')")
     page.wait_for_selector(".answer-foot")
     assert "dry cloth" in page.inner_text(".answer-text")
-    assert faults == []
+    # Leaving a page cancels the event streams it had open, and Gradio's client logs that.
+    assert [fault for fault in faults if "AbortError" not in fault and "Connection errored out" not in fault] == []
     page.close()
 
 
