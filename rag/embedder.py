@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.embeddings import Embeddings
 
+from emendo.quiet import quiet_libraries
 from emendo.records import UserError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class SentenceEmbedder(Embedder):
     @cached_property
     def _model(self) -> Any:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        quiet_libraries()
         from sentence_transformers import SentenceTransformer
 
         return SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)

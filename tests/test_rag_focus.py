@@ -1,0 +1,50 @@
+"""Passages cut for small models: what is kept, in which order, and that citations still lead to the whole passage."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from emendo.units import split_units
+from rag.embedder import load_embedder
+from rag.focus import Focus
+
+LONG = "The base draws 2,200 W. Use an earthed socket. Descale the kettle every 3 months. Use citric acid only. Rinse it twice."
+
+
+def test_a_passage_keeps_its_best_sentences_and_its_identity(hits):
+    whole = dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text=LONG))
+    [cut] = Focus(load_embedder("hash"))("how often should I descale the kettle", [whole], passages=1, units=2)
+    assert cut.chunk.text == "Descale the kettle every 3 months. Use citric acid only."
+    assert (cut.chunk.chunk_id, cut.chunk.pages, cut.chunk.header) == (
+        whole.chunk.chunk_id,
+        whole.chunk.pages,
+        whole.chunk.header,
+    )
+
+
+def test_passages_are_ranked_by_their_best_sentence_and_numbered_again(hits):
+    cut = Focus(load_embedder("hash"))("when does the light turn amber", hits, passages=2, units=1)
+    assert cut[0].chunk.chunk_id == "c3"
+    assert [hit.rank for hit in cut] == [1, 2]
+
+
+def test_steps_stay_on_lines_of_their_own(hits):
+    steps = dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text="1. Open the lid.\n2. Fill it.\n3. Boil."))
+    [cut] = Focus(load_embedder("hash"))("open the lid", [steps], passages=1, units=3)
+    assert cut.chunk.text == "1. Open the lid.\n2. Fill it.\n3. Boil."
+
+
+def test_a_passage_without_words_is_left_as_it_is(hits):
+    empty = dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text="—"))
+    assert Focus(load_embedder("hash"))("anything", [empty], passages=2, units=2) == [empty]
+
+
+def test_units_are_sentences_steps_and_rows_without_the_header_row():
+    text = "Clean it weekly. Dry it, e.g. with a cloth.\n1. Switch off. Wait.\nCode | Meaning\nE1 | Pump blocked\nE2 | Too hot"
+    assert [unit.text for unit in split_units(text, 0)] == [
+        "Clean it weekly.",
+        "Dry it, e.g. with a cloth.",
+        "1. Switch off. Wait.",
+        "E1 | Pump blocked",
+        "E2 | Too hot",
+    ]
