@@ -32,5 +32,5 @@ lint: install  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install  ## slow measurements; results are recorded in docs/
-	$(BIN)/python -m benchmarks.run $(ARGS)
+bench: install  ## simulate the statistics; results are recorded in docs/eval.md (benchmarks/ has the others)
+	$(BIN)/python -m benchmarks.stats_simulation $(ARGS)
