@@ -158,11 +158,8 @@ class HFChatModel(BaseChatModel):
 
     def _paths(self, messages: list[BaseMessage]) -> VerbatimPaths | None:
         passages = messages[-1].additional_kwargs.get("passages") if self.verbatim else None
-        return VerbatimPaths(self.tokenizer, passages, self.refusal, self._stop_ids()) if passages else None
-
-    def _stop_ids(self) -> list[int]:
-        ids = self.model.generation_config.eos_token_id
-        return list(ids) if isinstance(ids, list) else [ids if ids is not None else self.tokenizer.eos_token_id]
+        stops = stop_token_ids(self.model, self.tokenizer)
+        return VerbatimPaths(self.tokenizer, passages, self.refusal, sorted(stops)) if passages else None
 
     def _decode(self, prompts: list[list[int]], paths: Sequence[VerbatimPaths | None], **kwargs: Any) -> Any:
         """New token ids, (rows, steps), of left-padded prompts; rows with `paths` are kept on them."""
@@ -250,6 +247,13 @@ def load_base(base: str, bits: str = "auto", training: bool = False) -> tuple[An
     if not tokenizer.chat_template:
         raise UserError(f"model {base!r} has no chat template; take its instruction-tuned version")
     return model, tokenizer
+
+
+def stop_token_ids(model: Any, tokenizer: Any) -> set[int]:
+    """The ids at which generation stops: the generation config's, else the tokenizer's EOS."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return {i for i in ids if i is not None} or {tokenizer.eos_token_id}
 
 
 def nf4_config() -> Any:

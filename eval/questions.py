@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from emendo.files import read_jsonl
 from emendo.records import Question, UserError, to_json
 
 CATEGORIES = (
@@ -24,26 +24,15 @@ def load_questions(path: Path, categories: Sequence[str] = CATEGORIES) -> list[Q
     optional product, section, pages, quote, category (or `type`), cluster. UserError for a bad line, a duplicate id, no gold, an
     unknown category or an empty file.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"questions file {path} does not exist; give a JSONL file with one question per line") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSONL") from error
     questions: list[Question] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        question = _question(f"{path}:{number}", line, categories)
+    seen: dict[str, str] = {}
+    for place, row in read_jsonl(path, "questions"):
+        question = _question(place, row, categories)
         if question.id in seen:
-            raise UserError(
-                f"{path}:{number}: id {question.id!r} is also on line {seen[question.id]}; give each question its own id"
-            )
-        seen[question.id] = number
+            line = seen[question.id].rpartition(":")[2]
+            raise UserError(f"{place}: id {question.id!r} is also on line {line}; give each question its own id")
+        seen[question.id] = place
         questions.append(question)
-    if not questions:
-        raise UserError(f"questions file {path} is empty; expected one JSON object per line")
     return questions
 
 
@@ -52,13 +41,7 @@ def questions_sha256(questions: Sequence[Question]) -> str:
     return hashlib.sha256("\n".join(map(to_json, questions)).encode()).hexdigest()
 
 
-def _question(place: str, line: str, categories: Sequence[str]) -> Question:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{place}: not JSON ({error}); mend or delete the line") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: expected a JSON object, got {type(row).__name__}")
+def _question(place: str, row: dict[str, Any], categories: Sequence[str]) -> Question:
     for key in ("id", "question"):
         if not isinstance(row.get(key), str) or not row[key].strip():
             raise UserError(f"{place}: `{key}` is missing or empty; each question needs an id and a text")

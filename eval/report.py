@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from emendo.files import write_whole
 from eval.evaluation import Evaluation, TableRow
 from eval.flips import find_flips, refusals
 from eval.gate import Verdict
@@ -56,9 +57,9 @@ def write_report(evaluation: Evaluation, out_dir: Path) -> Report:
         junit=out_dir / "junit.xml",
     )
     out_dir.mkdir(parents=True, exist_ok=True)
-    _write(report.html, environment.get_template(_TEMPLATE).render(view(evaluation)))
-    _write(report.json, json.dumps(as_data(evaluation), ensure_ascii=False, indent=1, allow_nan=False))
-    _write(report.junit, _junit(evaluation))
+    write_whole(report.html, environment.get_template(_TEMPLATE).render(view(evaluation)))
+    write_whole(report.json, json.dumps(as_data(evaluation), ensure_ascii=False, indent=1, allow_nan=False))
+    write_whole(report.junit, _junit(evaluation))
     return report
 
 
@@ -128,9 +129,3 @@ def _junit(evaluation: Evaluation) -> str:
         else:
             ElementTree.SubElement(case, "failure", type=check.status, message=check.text)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suite, encoding="unicode")
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    partial.replace(path)

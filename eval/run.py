@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from emendo.files import write_whole
 from emendo.records import Answer, Question, UserError, from_json
 from eval.questions import questions_sha256
 from rag.answer import Ask
@@ -136,9 +137,7 @@ def _keep_manifest(path: Path, manifest: dict[str, Any]) -> None:
         if changed:
             raise UserError(f"{path.parent} holds answers of another run ({'; '.join(changed)}); give a new folder or delete it")
         return
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(manifest, indent=1))
 
 
 def _whole_rows(path: Path, mend: bool = False) -> list[Row]:

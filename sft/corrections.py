@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emendo.files import read_jsonl, write_whole
 from emendo.records import Answer, Chunk, Correction, Hit, UserError, content_id, from_json, to_json
 from emendo.store import now
 from rag.answer import AnswerSettings, find_passages
@@ -82,43 +82,27 @@ def read_corrections(path: Path, retriever: Retriever | None = None, settings: A
     product, should_abstain, rejected, reason, cluster. Light rows need the `retriever` for their passages, which are shown as
     `settings` say.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"corrections file {path} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSONL") from error
-    rows = [(n, _read_row(path, n, line)) for n, line in enumerate(lines, 1) if line.strip()]
-    if not rows:
-        raise UserError(f"corrections file {path} is empty; expected one JSON object per line")
+    rows = [(place, _check_row(place, row)) for place, row in read_jsonl(path, "corrections")]
     found = []
-    for n, row in rows:
+    for place, row in rows:
         try:
             found.append(from_json(Correction, row) if "hits" in row else _complete(row, retriever, settings or AnswerSettings()))
         except (KeyError, TypeError) as error:
-            raise UserError(f"{path}:{n}: missing or misshapen field {error}; see data/README.md for the format") from error
+            raise UserError(f"{place}: missing or misshapen field {error}; see data/README.md for the format") from error
         except UserError as error:
-            raise UserError(f"{path}:{n}: {error}") from error
+            raise UserError(f"{place}: {error}") from error
     return found
 
 
 def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
     """One Correction a line; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(to_json(correction) + "\n" for correction in corrections), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "".join(to_json(correction) + "\n" for correction in corrections))
 
 
-def _read_row(path: Path, n: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{path}:{n}: not JSON ({error}); mend or delete the line") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{path}:{n}: expected a JSON object, got {type(row).__name__}")
+def _check_row(place: str, row: dict[str, Any]) -> dict[str, Any]:
     for key in ("question", "corrected"):
         if not isinstance(row.get(key), str) or not row[key].strip():
-            raise UserError(f"{path}:{n}: `{key}` is missing or empty")
+            raise UserError(f"{place}: `{key}` is missing or empty")
     return row
 
 

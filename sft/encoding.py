@@ -74,10 +74,3 @@ def batches_in_order(rows: Sequence[Encoded], batch_size: int, epochs: float, se
         dice.shuffle(batches)
         ordered += [row for batch in batches for row in batch]
     return ordered[: round(epochs * len(rows))] if epochs != math.ceil(epochs) else ordered
-
-
-def stop_token_ids(model: Any, tokenizer: Any) -> set[int]:
-    """The ids at which generation stops: the generation config's, else the tokenizer's EOS."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    ids = configured if isinstance(configured, list) else [configured]
-    return {i for i in ids if i is not None} or {tokenizer.eos_token_id}

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emendo.chat_models import resolve_base
-from emendo.hf_model import load_base
+from emendo.hf_model import load_base, stop_token_ids
 from emendo.records import AdapterCard, Correction, UserError, content_id, to_json
 from emendo.store import now
 from rag.prompt import PROMPT_VERSION
 from sft.adapters import weights_sha256
 from sft.checkpoints import last_whole
-from sft.encoding import Encoded, batches_in_order, encode_all, stop_token_ids
+from sft.encoding import Encoded, batches_in_order, encode_all
 from sft.examples import ExampleSet
 
 

@@ -7,11 +7,12 @@ import json
 
 import pytest
 
+from emendo.hf_model import stop_token_ids
 from emendo.records import Answer, UserError
 from rag.prompt import REFUSAL, build_messages
 from sft.cleaning import clean
 from sft.corrections import cite, correct, read_corrections, write_corrections
-from sft.encoding import encode, stop_token_ids
+from sft.encoding import encode
 from sft.examples import ExampleSettings, build_examples
 
 PLAIN = ExampleSettings(orders=1, refusal_share=0.0, validation_share=0.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emendo.commands import Commands, add, open_store, opener
+from emendo.files import read_jsonl, write_whole
 from emendo.records import UserError
 from emendo.terminal import answer_row, hit_row, note, place, progress_bar, say, say_json, show_answer, show_sources, table
 
@@ -187,23 +188,11 @@ def past_turns(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The JSONL rows of a question file; UserError names the file, the line and the cure."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"questions file {path}: {error}; give a UTF-8 JSONL file") from error
     rows = []
-    for n, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}:{n}: not JSON ({error}); mend or delete the line") from error
-        if not isinstance(row, dict) or not str(row.get("question") or "").strip() or "id" not in row:
-            raise UserError(f'{path}:{n}: expected an object like {{"id": "q1", "question": "..."}}')
+    for line, row in read_jsonl(path, "questions"):
+        if not str(row.get("question") or "").strip() or "id" not in row:
+            raise UserError(f'{line}: expected an object like {{"id": "q1", "question": "..."}}')
         rows.append(row)
-    if not rows:
-        raise UserError(f"questions file {path} is empty; expected one JSON object per line")
     return rows
 
 
@@ -218,9 +207,7 @@ def write_rows(out: Path | None, what: str, rows: list[dict[str, Any]], work: An
         for line in done:
             say(line)
         return
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text("".join(line + "\n" for line in done), encoding="utf-8")
-    partial.replace(out)
+    write_whole(out, "".join(line + "\n" for line in done))
 
 
 def _question(args: argparse.Namespace) -> str:

@@ -1,0 +1,47 @@
+"""Files people give and get: JSONL read with each fault named, text written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from emendo.records import UserError
+
+
+def read_jsonl(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """("file:line", object) for each line that is not blank; `what` names the file in errors, "questions" for example.
+
+    UserError for a missing, empty or non-UTF-8 file and, when it is reached, for a line that is no JSON object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSONL") from error
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(f"{what} file {path} does not exist; give a JSONL file with one JSON object per line") from error
+    except OSError as error:
+        raise UserError(f"{what} file {path} cannot be read: {error}") from error
+    if not any(line.strip() for line in lines):
+        raise UserError(f"{what} file {path} is empty; expected one JSON object per line")
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield f"{path}:{number}", _object(f"{path}:{number}", line)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write UTF-8 text beside and rename, so that a reader never sees half of it; what cannot be encoded becomes `?`."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8", errors="replace")
+    partial.replace(path)
+
+
+def _object(place: str, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{place}: not JSON ({error}); mend or delete the line") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{place}: expected a JSON object, got {type(row).__name__}")
+    return row
