@@ -38,7 +38,8 @@ def find_changes(
     """
     before = {origin.place: origin for origin in known}
     places = {place_of(file) for file in files}
-    gone = [o for place, o in before.items() if place not in places and _is_under(place, path)]
+    unknown = tuple(f"{place_of(file)}!" for file in files if file.problem)  # an archive that cannot be read loses nothing
+    gone = [o for place, o in before.items() if place not in places and _is_under(place, path) and not place.startswith(unknown)]
     contents = {o.document.sha256 for place, o in before.items() if place not in places and o not in gone}
     changed, unreadable, copies, same = [], [], [], 0
     for file in files:

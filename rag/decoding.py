@@ -26,11 +26,19 @@ def decode(data: bytes, source: str) -> str:
     if text is None:
         if b"\x00" in data[:4096]:
             raise UserError(f"{source}: holds binary data, expected text. Give it its right name or leave it out.")
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError:
-            text = _guess(data, source)
+        text = _decode_utf8(data) or _guess(data, source)[0]
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def encoding_warning(data: bytes, source: str) -> str:
+    """What to tell the user where `decode` had to guess; "" where it knew."""
+    if _decode_marked(data) is not None or not data:
+        return ""
+    text = _decode_utf8(data)
+    if text is None:
+        return f"is not UTF-8, was read as {_guess(data, source)[1]}; if its letters look wrong, save it as UTF-8"
+    bad = text.count("\ufffd") - data.count("\ufffd".encode())
+    return f"{bad} byte(s) are not UTF-8 and show as \ufffd; save it as UTF-8" if bad > 0 else ""
 
 
 def _decode_marked(data: bytes) -> str | None:
@@ -40,10 +48,19 @@ def _decode_marked(data: bytes) -> str | None:
     return None
 
 
-def _guess(data: bytes, source: str) -> str:
+def _decode_utf8(data: bytes) -> str | None:
+    """The text where it is UTF-8 but for a few bytes, as after a careless edit; None where it is another encoding."""
+    text = data.decode("utf-8", "replace")
+    bad = text.count("\ufffd")
+    good = len(text) - sum(char < "\x80" for char in text) - bad if bad else 0
+    return text if bad * 4 <= good else None
+
+
+def _guess(data: bytes, source: str) -> tuple[str, str]:
+    """(text, name of the encoding)"""
     import charset_normalizer
 
     best = charset_normalizer.from_bytes(data).best()
     if best is None:
         raise UserError(f"{source}: its text encoding could not be told. Save it as UTF-8.")
-    return str(best)
+    return str(best), best.encoding

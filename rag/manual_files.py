@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from emendo.records import UserError
 
-SUFFIXES = (".csv", ".docx", ".htm", ".html", ".markdown", ".md", ".pdf", ".rst", ".text", ".txt")
+SUFFIXES = (".csv", ".docx", ".htm", ".html", ".markdown", ".md", ".pdf", ".pptx", ".rst", ".text", ".txt", ".xlsx")
+_SAVE_AS = {".doc": ".docx", ".odt": ".docx", ".rtf": ".docx", ".ppt": ".pptx", ".odp": ".pptx"}
+_SAVE_AS |= {".xls": ".xlsx", ".ods": ".xlsx", ".epub": ".html"}
 MAX_FILE_BYTES = 300_000_000
 MAX_ARCHIVE_BYTES = 2_000_000_000  # of all members together, unpacked
 MAX_RATIO = 200  # unpacked to packed; deflated prose stays below 20, a bomb is above 1000
@@ -26,6 +30,7 @@ class ManualFile:
     path: Path  # the file, or the archive that holds it
     source: str
     member: str = ""  # the name inside the archive at `path`; "" for a plain file
+    problem: str = ""  # why it cannot be read, where that is known before it is opened
 
     @property
     def doc_id(self) -> str:
@@ -41,6 +46,8 @@ class ManualFile:
 
     def read(self) -> bytes:
         """The file's bytes. Raises UserError when it cannot be read or is too large."""
+        if self.problem:
+            raise UserError(self.problem)
         try:
             if not self.member:
                 if self.path.stat().st_size > MAX_FILE_BYTES:
@@ -58,14 +65,16 @@ class ManualFile:
 def find_manuals(path: Path) -> list[ManualFile]:
     """All manuals at `path`, sorted by source. Hidden files and links that lead out of the folder are skipped.
 
+    What cannot be read but holds manuals (a bad archive, an old .doc) is listed with its problem: it costs only itself.
     Raises UserError when there is nothing to read, with what was found instead.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder. Give the path of a manual, a folder of manuals, or a .zip.")
     if path.is_file():
-        found = _find_in_archive(path, "") if path.suffix.lower() == ".zip" else [ManualFile(path, path.name)]
-        if found and found[0].suffix not in SUFFIXES:
+        is_archive = path.suffix.lower() == ".zip"
+        found = _find_in_archive(path, "") if is_archive else _list_file(path, path.name)
+        if not found and not is_archive:
             raise UserError(f"{path.name}: not a kind of file that can be read. Expected one of: {', '.join(SUFFIXES)}, .zip.")
     else:
         found = _find_in_folder(path)
@@ -78,11 +87,30 @@ def _find_in_folder(folder: Path) -> list[ManualFile]:
     found: list[ManualFile] = []
     for path in _walk(folder):
         source = path.relative_to(folder).as_posix()
-        if path.suffix.lower() == ".zip":
-            found += _find_in_archive(path, f"{source}/")
-        elif path.suffix.lower() in SUFFIXES:
-            found.append(ManualFile(path, source))
+        plain = source.encode("utf-8", "replace").decode()
+        if plain != source and path.suffix.lower() in (
+            *SUFFIXES,
+            ".zip",
+        ):  # bytes of another encoding: neither the index nor a terminal could name it
+            found.append(ManualFile(path, plain, problem=f"{plain}: the file's name is not UTF-8. Rename it."))
+        elif path.suffix.lower() == ".zip":
+            try:
+                found += _find_in_archive(path, f"{source}/")
+            except UserError as error:
+                found.append(ManualFile(path, source, problem=str(error)))
+        elif plain == source:
+            found += _list_file(path, source)
     return found
+
+
+def _list_file(path: Path, source: str, member: str = "") -> list[ManualFile]:
+    """The file, with its problem where it is a document of a kind that is not read; [] for files of no interest."""
+    suffix = PurePosixPath(source).suffix.lower()
+    if suffix == ".zip":
+        return [ManualFile(path, source, member, f"{source}: an archive inside an archive is not opened. Unpack it.")]
+    if suffix in _SAVE_AS:
+        return [ManualFile(path, source, member, f"{source}: {suffix} files are not read. Save it as {_SAVE_AS[suffix]}.")]
+    return [ManualFile(path, source, member)] if suffix in SUFFIXES else []
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -107,8 +135,8 @@ def _find_in_archive(path: Path, prefix: str) -> list[ManualFile]:
     for info in members:
         name = PurePosixPath(info.filename)
         hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
-        if not hidden and name.suffix.lower() in SUFFIXES:
-            found.append(ManualFile(path, prefix + info.filename, info.filename))
+        if not hidden:
+            found += _list_file(path, prefix + info.filename, info.filename)
     return found
 
 
@@ -125,3 +153,20 @@ def check_archive(name: str, members: list[zipfile.ZipInfo]) -> None:
             f"{name}: would unpack to {unpacked // 1_000_000} MB from {packed // 1_000_000} MB. "
             "This looks like a zip bomb; unpack it yourself and give the folder."
         )
+
+
+def check_office_file(data: bytes, source: str) -> None:
+    """Refuse, with a UserError, a .docx, .pptx or .xlsx that is an old or protected one, is damaged, or is a bomb."""
+    suffix, cure = PurePosixPath(source).suffix, "Save it anew in the program it was made with."
+    if data.startswith(b"\xd0\xcf\x11\xe0"):
+        raise UserError(
+            f"{source}: is an old {suffix[:-1]} or is protected by a password. Save it as {suffix} without a password."
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            check_archive(source, archive.infolist())
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise UserError(f"{source}: is not a readable {suffix} ({error}). {cure}") from error
+    if damaged:
+        raise UserError(f"{source}: is not a readable {suffix} (its part {damaged} is damaged). {cure}")

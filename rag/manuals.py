@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from emendo.records import Document, Section, UserError, from_json
+from rag.decoding import encoding_warning
 from rag.manual_files import ManualFile, find_manuals
-from rag.outline import Reading, build_sections, promote_codes, title_from_source
+from rag.outline import Reading, build_sections, promote_codes, split_wide_tables, title_from_source
 
 __all__ = ["ManualFile", "ParseLimits", "ParsedManual", "find_manuals", "parse", "parse_batch", "parse_isolated"]
 
-PARSER_VERSION = "1"  # raise it when a parser's output changes: documents parsed by another version are parsed again
+PARSER_VERSION = "2"  # raise it when a parser's output changes: documents parsed by another version are parsed again
 _PARSERS = {
     ".pdf": "pdf",
     ".docx": "docx",
@@ -37,7 +38,10 @@ _PARSERS = {
     ".txt": "text",
     ".text": "text",
     ".csv": "csv",
+    ".pptx": "pptx",
+    ".xlsx": "xlsx",
 }
+_TEXT_SUFFIXES = (".md", ".markdown", ".rst", ".txt", ".text", ".csv")
 _SITE_SUFFIXES = (".html", ".htm", ".md", ".markdown", ".rst")  # pages that only list other pages are no failure there
 
 
@@ -54,29 +58,41 @@ class ParseLimits:
     """What one file may take in the child process."""
 
     seconds: float = 180.0
+    seconds_per_mb: float = 60.0  # more for a large file: ruled tables take a fifth of a second a page
     memory_mb: int = 2048  # address space; a 200-page PDF takes about 300
+
+    def seconds_for(self, file: ManualFile) -> float:
+        """What this file may take; of an archive's member, by the size of the archive."""
+        size = file.path.stat().st_size if file.path.exists() else 0
+        return self.seconds + self.seconds_per_mb * size / 1_000_000
 
 
 def parser_id(suffix: str) -> str:
     """Name and version of the parser that reads files of this suffix."""
-    return f"{_PARSERS[suffix]}/{PARSER_VERSION}"
+    return f"{_PARSERS.get(suffix, 'none')}/{PARSER_VERSION}"
 
 
-def parse(file: ManualFile, product: str = "") -> ParsedManual:
-    """Parse in this process. Raises UserError when the file is empty, damaged, protected or not what its name says."""
+def parse(file: ManualFile, product: str = "", ocr: str = "") -> ParsedManual:
+    """Parse in this process; scanned pages are read in the languages `ocr` ("eng+deu"), or left out.
+
+    Raises UserError when the file is empty, damaged, protected or not what its name says.
+    """
     if file.suffix not in _PARSERS:
         raise UserError(f"{file.source}: not a kind of file that can be read. Expected one of: {', '.join(_PARSERS)}.")
     data = file.read()
     if not data.strip():
         raise UserError(f"{file.source}: the file is empty.")
     module = importlib.import_module(f"rag.parse_{_PARSERS[file.suffix]}")
-    reading: Reading = module.read(data, file.source)
-    sections = build_sections(promote_codes(reading.blocks))
+    reading: Reading = module.read(data, file.source, *([ocr] if file.suffix == ".pdf" else []))
+    sections = build_sections(promote_codes(split_wide_tables(reading.blocks)))
     warnings = reading.warnings
+    if file.suffix in _TEXT_SUFFIXES and (guessed := encoding_warning(data, file.source)):
+        warnings = (*warnings, guessed)
     if not sections and file.suffix in _SITE_SUFFIXES:
         warnings = (*warnings, "holds no text of its own")
     elif not sections:
-        cure = "It may be a scan: run OCR on it first." if reading.pages else "Check that it is the right file."
+        scan = file.suffix == ".pdf" and not ocr
+        cure = "If it is a scan, add: --set index.ocr=eng" if scan else "Check that it is the right file."
         raise UserError(f"{file.source}: no text found. {cure}")
     title = reading.title or title_from_source(file.source)
     document = Document(
@@ -92,16 +108,16 @@ def parse(file: ManualFile, product: str = "") -> ParsedManual:
     return ParsedManual(document, sections)
 
 
-def parse_isolated(file: ManualFile, product: str = "", limits: ParseLimits = ParseLimits()) -> ParsedManual:
+def parse_isolated(file: ManualFile, product: str = "", limits: ParseLimits = ParseLimits(), ocr: str = "") -> ParsedManual:
     """Parse in a child process under `limits`. Raises UserError on any failure, a crash or time-out included."""
-    ((_, result),) = parse_batch([file], product, limits)
+    ((_, result),) = parse_batch([file], product, limits, ocr)
     if isinstance(result, UserError):
         raise result
     return result
 
 
 def parse_batch(
-    files: Sequence[ManualFile], product: str = "", limits: ParseLimits = ParseLimits()
+    files: Sequence[ManualFile], product: str = "", limits: ParseLimits = ParseLimits(), ocr: str = ""
 ) -> Generator[tuple[ManualFile, ParsedManual | UserError], None, None]:
     """Each file with its manual or its error, in order; many files share one child, as starting it costs more than a small file.
 
@@ -111,10 +127,10 @@ def parse_batch(
     waiting = list(files)
     while waiting:
         done = 0
-        for file, result in _run_child(waiting, product, limits):
+        for file, result in _run_child(waiting, product, limits, ocr):
             if isinstance(result, _ChildDied):
                 again = done > 0 and not result.timed_out
-                alone = next(_run_child([file], product, limits))[1] if again else result
+                alone = next(_run_child([file], product, limits, ocr))[1] if again else result
                 result = UserError(str(alone)) if isinstance(alone, _ChildDied) else alone
             done += 1
             yield file, result
@@ -128,13 +144,14 @@ class _ChildDied(UserError):
 
 
 def _run_child(
-    files: Sequence[ManualFile], product: str, limits: ParseLimits
+    files: Sequence[ManualFile], product: str, limits: ParseLimits, ocr: str
 ) -> Iterator[tuple[ManualFile, ParsedManual | UserError]]:
     """Answers of one child, file by file; the last one is _ChildDied when it ended early."""
     request = {
         "files": [{"path": str(f.path.resolve()), "source": f.source, "member": f.member} for f in files],
         "product": product,
         "memory_mb": limits.memory_mb,
+        "ocr": ocr,
     }
     root = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)}
@@ -152,7 +169,7 @@ def _run_child(
             child.stdin.write(json.dumps(request))
             child.stdin.close()
         for file in files:
-            line, timed_out = _read_line(child, limits.seconds)
+            line, timed_out = _read_line(child, limits.seconds_for(file))
             if not line.endswith("\n"):
                 death = _ChildDied(_death_message(file, timed_out, child.wait(), limits))
                 death.timed_out = timed_out
@@ -184,7 +201,7 @@ def _read_line(child: subprocess.Popen[str], seconds: float) -> tuple[str, bool]
 
 def _death_message(file: ManualFile, timed_out: bool, code: int, limits: ParseLimits) -> str:
     if timed_out:
-        return f"{file.source}: not parsed within {limits.seconds:g} s. Split the file, or allow more time."
+        return f"{file.source}: not parsed within {limits.seconds_for(file):.3g} s. Split the file, or allow more time."
     return f"{file.source}: the parser crashed (exit {code}, {limits.memory_mb} MB allowed). Save the file anew, or split it."
 
 
@@ -195,13 +212,14 @@ def _serve_requests() -> None:
     request = json.load(sys.stdin)
     _limit_memory(request["memory_mb"])
     for entry in request["files"]:
-        answers.write(_answer(ManualFile(Path(entry["path"]), entry["source"], entry["member"]), request["product"]) + "\n")
+        file = ManualFile(Path(entry["path"]), entry["source"], entry["member"])
+        answers.write(_answer(file, request["product"], request["ocr"]) + "\n")
         answers.flush()
 
 
-def _answer(file: ManualFile, product: str) -> str:
+def _answer(file: ManualFile, product: str, ocr: str) -> str:
     try:
-        found: dict[str, Any] = asdict(parse(file, product))
+        found: dict[str, Any] = asdict(parse(file, product, ocr))
     except UserError as error:
         found = {"error": str(error)}
     except MemoryError:

@@ -12,16 +12,26 @@ from pathlib import PurePosixPath
 from emendo.records import Block, BlockKind, Section
 
 # ANSI Z535.6 signal words and what manuals use beside them; only hazards become warnings, the others stay paragraphs.
-_HAZARD = "DANGER|WARNING|CAUTION|ATTENTION|IMPORTANT|NOTICE"
+_HAZARD = (
+    "DANGER|WARNING|CAUTION|ATTENTION|IMPORTANT|NOTICE|GEFAHR|WARNUNG|VORSICHT|ACHTUNG|AVERTISSEMENT|ADVERTENCIA|PRECAUCIÓN|PELIGRO|"
+    "AVVERTENZA|ATTENZIONE|PERICOLO|警告|注意|危険|危险"
+)
 _SIGNAL = re.compile(
-    rf"^\W*(?:(?P<loud>{_HAZARD}|NOTE|TIP|HINT)S?\b\s*[:!.\-–—]*|(?P<quiet>{_HAZARD}|NOTE|TIP|HINT)\s*[:!,])\s*", re.IGNORECASE
+    rf"^\W*(?:(?P<loud>{_HAZARD}|NOTE|TIP|HINT)S?\b\s*[:!.：！\-–—]*|(?P<quiet>{_HAZARD}|NOTE|TIP|HINT)\s*[:!,：！])\s*",
+    re.IGNORECASE,
 )
 _SHOUTED = re.compile(r"^(?:DO NOT|NEVER|DON[’']T) [A-Za-z]+\b")
-_STEP = re.compile(r"^(?:[Ss]tep\s+|STEP\s+)?(\d{1,2})(?:\s*[.):、]\s+(?=\S)|\s*[-–]\s+(?=[A-Z]))")
+_STEP = re.compile(r"^(?:[Ss]tep\s*|STEP\s*)?(\d{1,2})(?:\s*[.):]\s+(?=\S)|[、．]\s*(?=\S)|\s*[-–]\s+(?=[A-Z]))")
 _BULLET = re.compile(r"^[•▪▫◦‣●○■□➢➤✓✔·∙*\uf000-\uf0ff-]\s+(?=\S)|^[–—]\s+(?=\S)|^o\s+(?=[A-Z])")
+_LETTERED = re.compile(r"^\(?[a-z]\)\s+(?=\S)")
 _CODE = re.compile(r"^(?:error\s+|fault\s+)?[A-Z]{1,3}[- ]?\d{1,4}\s*[-–:]\s+\S", re.IGNORECASE)
 _LEADER = re.compile(r"(?:\.\s?){4,}\s*\S{0,6}$|…+\s*\d+$")
 _CONTENTS = re.compile(r"^(?:table of )?contents?(?: (?:page|of this manual))?$|^toc$", re.IGNORECASE)
+# Not among them: the joiners U+200C and U+200D, which spell Persian words and families of emoji.
+_UNSEEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\x00-\x08\x0e-\x1b\x7f]")
+_UNSPACED = re.compile("[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")  # CJK but for Korean, and its punctuation
+_WIDE = 240  # characters of a header row, about a third of what the embedder reads of a passage
+_MANY_COLUMNS = 6  # below it, long cells make the row long, and no cut by columns helps
 _SOFT_HYPHEN_BREAK = re.compile("\u00ad\\s*")
 _FUNCTION_WORD = re.compile(r"\b(?:a|an|and|at|by|for|from|in|into|of|on|or|the|to|with|your)$", re.IGNORECASE)
 
@@ -42,8 +52,13 @@ def tidy(text: str) -> str:
     text = _SOFT_HYPHEN_BREAK.sub("", text)
     for ligature, plain in (("ﬁ", "fi"), ("ﬂ", "fl"), ("ﬀ", "ff"), ("ﬃ", "ffi"), ("ﬄ", "ffl")):
         text = text.replace(ligature, plain)
-    text = re.sub("[\u200b-\u200f\u2060\ufeff\x00-\x08\x0b-\x1f\x7f]", "", text)
+    text = _UNSEEN.sub("", text)
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def join_lines(text: str, following: str) -> str:
+    """Two lines of one paragraph as one; Chinese and Japanese go on without a space."""
+    return text + ("" if _UNSPACED.match(text[-1:]) and _UNSPACED.match(following[:1]) else " ") + following
 
 
 def text_block(text: str, page: int | None = None) -> Block:
@@ -58,6 +73,8 @@ def text_block(text: str, page: int | None = None) -> Block:
     bullet = _BULLET.match(text)
     if bullet:
         return Block("list_item", f"- {text[bullet.end() :]}", page=page)
+    if _LETTERED.match(text):
+        return Block("list_item", text, page=page)
     return as_warning(Block("paragraph", text, page=page))
 
 
@@ -81,7 +98,7 @@ def as_warning(block: Block) -> Block:
         return replace(block, kind="warning") if _SHOUTED.match(block.text) else block
     word = match["loud"] or match["quiet"]
     # "Warning lights are red" is a sentence, "IMPORTANT POINTS:" a label; "WARNING Hot surface" and "Warning: hot" are warnings.
-    marked = re.search(r"[:!.,–—-]\s*$", match[0])
+    marked = re.search(r"[:!.,：！–—-]\s*$", match[0])
     if not marked and (not word.isupper() or block.text.endswith(":")):
         return block
     kind: BlockKind = "warning" if re.fullmatch(_HAZARD, word, re.IGNORECASE) else block.kind
@@ -165,6 +182,29 @@ def table_text(rows: Sequence[Sequence[str]]) -> str:
     clean = [row + [""] * (width - len(row)) for row in clean if any(row)]
     used = [n for n in range(width) if any(row[n] for row in clean)]
     return "\n".join(" | ".join(row[n] for n in used) for row in clean)
+
+
+def split_wide_tables(blocks: Iterable[Block]) -> list[Block]:
+    """The blocks, with tables whose header row is too long to repeat cut by columns; every part keeps the first column."""
+    found: list[Block] = []
+    for block in blocks:
+        head = block.text.partition("\n")[0]
+        wide = block.kind == "table" and len(head) > _WIDE and head.count(" | ") >= _MANY_COLUMNS
+        found += _cut_columns(block) if wide else [block]
+    return found
+
+
+def _cut_columns(block: Block) -> list[Block]:
+    rows = [line.split(" | ") for line in block.text.split("\n")]
+    head = rows[0]
+    groups: list[list[int]] = [[0]]
+    for column in range(1, len(head)):
+        if len(groups[-1]) > 1 and len(" | ".join(head[n] for n in [*groups[-1], column])) > _WIDE:
+            groups.append([0])
+        groups[-1].append(column)
+    # Rows with nothing in these columns are left out.
+    tables = [[[row[n] for n in group] for row in rows if any(row[n] for n in group[1:])] for group in groups]
+    return [replace(block, text="\n".join(" | ".join(row) for row in table)) for table in tables]
 
 
 def readable_title(name: str) -> str:

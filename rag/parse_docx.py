@@ -13,20 +13,18 @@ from docx.opc.exceptions import PackageNotFoundError
 from docx.oxml.ns import qn
 
 from emendo.records import Block, UserError
-from rag.manual_files import check_archive
+from rag.manual_files import check_office_file
 from rag.outline import Reading, as_warning, is_contents_line, readable_title, table_text, text_block, tidy
 
 _HEADING = re.compile(r"(?:heading|überschrift|titre|título)\s*(\d)", re.IGNORECASE)
+_LARGE = 28  # half points; text is set in 20 to 24
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 
 
 def read(data: bytes, source: str) -> Reading:
     """The reading of a Word file. Raises UserError when it is damaged, protected by a password, or an old .doc."""
-    if data.startswith(b"\xd0\xcf\x11\xe0"):
-        raise UserError(f"{source}: is an old .doc or is protected by a password. Save it as .docx without a password.")
+    check_office_file(data, source)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            check_archive(source, archive.infolist())
         document = open_document(io.BytesIO(data))
     except (zipfile.BadZipFile, PackageNotFoundError, KeyError, ValueError) as error:
         raise UserError(f"{source}: is not a readable .docx ({error}). Save it anew in Word or LibreOffice.") from error
@@ -46,6 +44,7 @@ class _Walker:
         self.document = document
         self.body = document.element.body
         self.styles = {style.style_id: style for style in document.styles}
+        self.styled = False  # whether a heading style was met
         self.counts: dict[tuple[str, int], int] = {}
 
     def walk(self) -> Iterator[Block]:
@@ -67,12 +66,25 @@ class _Walker:
         if text and not style.lower().startswith(("toc", "header", "footer")) and not is_contents_line(text):
             heading = _HEADING.match(style) or (re.match("(title)$", style, re.IGNORECASE))
             if heading:
+                self.styled = True
                 yield Block("heading", text, int(heading[1]) if heading[1].isdigit() else 1)
             else:
-                yield self._list_item(element, style, text) or text_block(text)
+                block = self._list_item(element, style, text) or text_block(text)
+                loud = not self.styled and block.kind == "paragraph" and self._is_loud(element, text)
+                yield Block("heading", text.rstrip(" :"), 1) if loud else block
         for box in _text_boxes(element):
             for child in box.iterchildren():
                 yield from self._element(child)
+
+    def _is_loud(self, element: Any, text: str) -> bool:
+        """Whether the paragraph looks like a heading: short, no sentence, all of it bold or large.
+
+        Asked until the first heading style is met: many authors use none, or none on the first pages.
+        """
+        if len(text.split()) > 10 or text[-1] in ".!?,;" or sum(c.isalpha() for c in text) < 3:
+            return False
+        runs = [run for run in element.iter(qn("w:r")) if "".join(run.itertext()).strip()]
+        return bool(runs) and all(_is_bold(run) or _half_points(run) >= _LARGE for run in runs)
 
     def _style(self, element: Any) -> str:
         named = element.find(f"{qn('w:pPr')}/{qn('w:pStyle')}")
@@ -146,6 +158,17 @@ class _Walker:
         for box in (b for p in element.iter(qn("w:p")) for b in _text_boxes(p)):
             for child in box.iterchildren():
                 yield from self._element(child)
+
+
+def _is_bold(run: Any) -> bool:
+    mark = run.find(f"{qn('w:rPr')}/{qn('w:b')}")
+    return mark is not None and mark.get(qn("w:val")) not in ("0", "false")
+
+
+def _half_points(run: Any) -> int:
+    """The run's own font size in half points, as Word writes it; 0 where its style tells."""
+    size = run.find(f"{qn('w:rPr')}/{qn('w:sz')}")
+    return int(float(size.get(qn("w:val")))) if size is not None else 0
 
 
 def _text(element: Any) -> str:

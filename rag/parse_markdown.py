@@ -10,7 +10,7 @@ from markdown_it.token import Token
 
 from emendo.records import Block, BlockKind
 from rag.decoding import decode
-from rag.outline import Reading, as_warning, is_signal_word, starts_anew, table_text, text_block, tidy
+from rag.outline import Reading, as_warning, is_signal_word, join_lines, starts_anew, table_text, text_block, tidy
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
 _ADMONITION = re.compile(r'^(?:!!!|\?\?\?\+?)\s+(\w+)(?:\s+"([^"]*)")?[ \t]*\n((?:(?: {4}|\t).*\n?|[ \t]*\n)+)', re.MULTILINE)
@@ -71,7 +71,7 @@ def join_wrapped(text: str) -> list[str]:
         widest = max(map(len, lines), default=0)
         for n, line in enumerate(lines):
             if n and not starts_anew(lines[n - 1], line, len(lines[n - 1]) < min(widest * 0.8, 70)):
-                found[-1] += f" {line}"
+                found[-1] = join_lines(found[-1], line)
             else:
                 found.append(line)
     return found

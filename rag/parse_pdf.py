@@ -11,37 +11,88 @@ from statistics import median
 from typing import Any
 
 from emendo.records import Block, Box
-from rag.outline import Reading, is_contents_line, is_contents_title, is_signal_word, readable_title, starts_anew, text_block
+from rag.outline import (
+    Reading,
+    is_contents_line,
+    is_contents_title,
+    is_signal_word,
+    join_lines,
+    readable_title,
+    starts_anew,
+    text_block,
+)
 from rag.pdf_headings import find_headings
 from rag.pdf_lines import HYPHEN, Line, Page, open_pdf, read_outline, read_pages
 from rag.pdf_tables import Table, find_tables
 
 _NUMBERED = re.compile(r"^\d+(?:\.\d+)*\.?\s")
 _PAGE_NUMBER = re.compile(r"^\W*(?:page\s*)?\d{1,4}(?:\s*(?:of|/)\s*\d+)?\W*$", re.IGNORECASE)
+_CODE = re.compile(r"^[A-Z]{1,2}[- ]?\d{2,3}\b")  # lines that each explain a code
 _MARGIN = 0.11  # of the page's height, top and bottom: where furniture stands
-_MIN_RULES = 4
 _MIN_TEXT = 15  # characters; a page with fewer and with a picture is a scan or a photo
 
 
-def read(data: bytes, source: str) -> Reading:
-    """The reading of a PDF. A page of pictures without text is named in the warnings."""
+def read(data: bytes, source: str, ocr: str = "") -> Reading:
+    """The reading of a PDF. Pages of pictures without text are read by OCR in the languages `ocr`, or named in the warnings."""
     document = open_pdf(data, source)
     try:
-        pages = _drop_furniture([_join_split_lines(page) for page in read_pages(document)])
+        found = list(read_pages(document))
+        pages = _drop_furniture([_join_split_lines(page) for page in found])
+        scans = [page.number for page in pages if _is_scan(page)]
+        if ocr and scans:
+            from rag.ocr import read_page
+
+            found = [
+                replace(p, lines=read_page(document[p.number - 1], p.number, ocr)) if p.number in scans else p for p in found
+            ]
+            pages = _drop_furniture([_join_split_lines(page) for page in found])
         outline = read_outline(document)
         metadata = document.get_metadata_value("Title")
     finally:
         document.close()
-    tables = find_tables(data, [page.number for page in pages if page.rules >= _MIN_RULES])
+    tables = find_tables(data, [page.number for page in pages if page.grid])
     headings = find_headings(pages, outline)
     words = _vocabulary(pages)
     blocks: list[Block] = []
     for page in pages:
         for block in _page_blocks(page, headings, tables.get(page.number, []), words):
             _append(blocks, block, words)
-    scans = [page for page in pages if page.images and sum(len(line.text) for line in page.lines) < _MIN_TEXT]
-    warnings = tuple(f"page {page.number} has no text (scan?)" for page in scans)
-    return Reading(tuple(blocks), _title(metadata, pages), len(pages), warnings)
+    warnings = _page_warnings(scans, pages, ocr)
+    unread = [page.number for page in pages if page.grid and page.number not in tables]
+    if unread:
+        warnings.append(f"{name_pages(unread)} damaged: tables there are read as text")
+    return Reading(tuple(blocks), _title(metadata, pages), len(pages), tuple(warnings))
+
+
+def _is_scan(page: Page) -> bool:
+    return bool(page.images) and sum(len(line.text) for line in page.lines) < _MIN_TEXT
+
+
+def _page_warnings(scans: Sequence[int], pages: Sequence[Page], ocr: str) -> list[str]:
+    """What the user should know of the pages without text of their own."""
+    silent = [page.number for page in pages if page.number in scans and _is_scan(page)]
+    warnings = []
+    if len(silent) < len(scans):
+        warnings.append(f"{name_pages([n for n in scans if n not in silent])} read by OCR: check numbers against the page")
+    if silent:
+        cure = "OCR found none" if ocr else "if they are scans, add: --set index.ocr=eng"
+        warnings.append(f"{name_pages(silent)} without text ({cure})")
+    damaged = [page.number for page in pages if page.damaged]
+    if damaged:
+        warnings.append(f"{name_pages(damaged)} damaged and left out: export the PDF anew")
+    return warnings
+
+
+def name_pages(numbers: Sequence[int]) -> str:
+    """ "page 4", "pages 2, 5-9": page numbers in rising order for people."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    named = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"page{'s' if len(numbers) > 1 else ''} {named}"
 
 
 def _drop_furniture(pages: Sequence[Page]) -> list[Page]:
@@ -150,7 +201,10 @@ def _breaks(group: Sequence[Line], line: Line, headings: dict[Line, int], right:
     """Whether the line begins a new block after the group of lines."""
     last = group[-1]
     distance = (line.box.y1 - last.box.y1) / max(line.size, 1)
-    if headings.get(line) != headings.get(last) or distance > gap * 1.3 or distance < -0.5:
+    width = right - min(one.box.x0 for one in group)
+    # A full line that ends amid a sentence goes on below a wider gap, as above a line with a picture in it.
+    goes_on = last.box.x1 > right - width * 0.06 and last.text[-1] not in ".!?:;" and line.text[0].islower()
+    if headings.get(line) != headings.get(last) or distance > gap * (1.6 if goes_on else 1.3) or distance < -0.5:
         return True
     if line in headings:
         return _NUMBERED.match(line.text) is not None or abs(line.size - last.size) > 0.5
@@ -163,14 +217,15 @@ def _breaks(group: Sequence[Line], line: Line, headings: dict[Line, int], right:
     # Below a numbered step, a line that starts as far left as the number and follows a full stop is no part of it.
     if text_block(group[0].text).kind == "step" and line.box.x0 <= group[0].box.x0 + 2 and last.text[-1] in ".!?":
         return True
-    width = right - min(one.box.x0 for one in group)
+    if _CODE.match(line.text) and _CODE.match(group[0].text):
+        return True
     return starts_anew(last.text, line.text, last.box.x1 < right - width * 0.18)
 
 
 def _make_block(lines: Sequence[Line], headings: dict[Line, int], words: Counter[str]) -> Block:
     text = lines[0].text
     for line in lines[1:]:
-        text = f"{text}\n{line.text}" if line.mono else join_lines(text, line.text, words)
+        text = f"{text}\n{line.text}" if line.mono else mend_lines(text, line.text, words)
     page, boxes = lines[0].box.page, (_around([line.box for line in lines]),)
     text = text.replace(HYPHEN, "-")
     if lines[0] in headings:
@@ -180,7 +235,7 @@ def _make_block(lines: Sequence[Line], headings: dict[Line, int], words: Counter
     return replace(text_block(text, page), boxes=boxes)
 
 
-def join_lines(text: str, following: str, words: Counter[str]) -> str:
+def mend_lines(text: str, following: str, words: Counter[str]) -> str:
     """Two lines as one. A word cut by a hyphen is mended the way the rest of the document spells it."""
     if text.endswith(HYPHEN) or (text.endswith("-") and text[-2:-1].isalpha()):
         stem, head, tail = text[:-1], re.findall(r"\w*$", text[:-1])[0], re.findall(r"^\w*", following)[0]
@@ -188,7 +243,7 @@ def join_lines(text: str, following: str, words: Counter[str]) -> str:
         if not tail[:1].islower() or hyphenated > plain:
             return f"{stem}-{following}"
         return stem + following
-    return f"{text} {following}"
+    return join_lines(text, following)
 
 
 def _vocabulary(pages: Sequence[Page]) -> Counter[str]:
@@ -203,7 +258,7 @@ def _append(blocks: list[Block], block: Block, words: Counter[str]) -> None:
     last = blocks[-1] if blocks else None
     cut = last is not None and last.page != block.page and last.kind not in ("heading", "table") and block.kind == "paragraph"
     if last is not None and cut and last.text[-1] not in ".!?:" and block.text[:1].islower():
-        text = join_lines(last.text, block.text, words)
+        text = mend_lines(last.text, block.text, words)
         blocks[-1] = replace(last, text=text, boxes=(*last.boxes, *block.boxes))
     elif block.text:
         blocks.append(block)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import reduce
 
 from emendo.records import Block
 from rag.decoding import decode
 from rag.furniture import drop_furniture
-from rag.outline import Reading, starts_anew, text_block, tidy
+from rag.outline import Reading, join_lines, starts_anew, text_block, tidy
 
 _PAGE_NUMBER = re.compile(r"^\s*(?:[-–—]\s*(\d{1,4})\s*[-–—]|page\s+(\d{1,4})(?:\s+of\s+\d+)?)\s*$", re.IGNORECASE)
 _HASHES = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
@@ -68,7 +69,7 @@ def _read_page(lines: list[str]) -> list[Block]:
 
     def close() -> None:
         if paragraph:
-            blocks.append(text_block(" ".join(paragraph)))
+            blocks.append(text_block(reduce(join_lines, paragraph)))
             paragraph.clear()
 
     lines = [line.rstrip() for line in lines]

@@ -16,11 +16,13 @@ _MIN_OUTLINE_MATCHES = 0.6  # below it, the outline does not describe this text
 
 
 def find_headings(pages: Sequence[Page], outline: Sequence[OutlineEntry]) -> dict[Line, int]:
-    """Level of every line that is a heading (1 is the outermost)."""
+    """Level of every line that is a heading (1 is the outermost): by the outline from its first page on, before it inferred."""
     matched = _match_outline(pages, outline)
     titles = {(entry.page, _key(entry.title)) for entry in outline}
     if outline and len(matched) >= _MIN_OUTLINE_MATCHES * len(titles):
-        return matched
+        begins = min(line.box.page for line in matched)
+        before = {line: level for line, level in _infer(pages).items() if line.box.page < begins}
+        return before | matched
     return _infer(pages)
 
 
@@ -131,7 +133,8 @@ def _levels(headings: Sequence[Line], loud: set[Line], loud_only: set[Line]) -> 
     """Level by the depth of the number where headings are numbered; others by their place among the sizes."""
     style = {line: (round(line.size * 2) / 2, line in loud) for line in headings}
     # A style used on one page alone, as of the title, heads nothing after it: it takes the rank of the next one.
-    pages = {one: {line.box.page for line in headings if style[line] == one} for one in set(style.values())}
+    cover = {1} if max((line.box.page for line in headings), default=0) > 8 else set()
+    pages = {one: {line.box.page for line in headings if style[line] == one} - cover for one in set(style.values())}
     styles = sorted((one for one in pages if len(pages[one]) > 1), reverse=True)
     depths = {one: Counter(_depth(line) for line in headings if style[line] == one and _depth(line)) for one in pages}
     numbered = sum(1 for line in headings if _depth(line)) > len(headings) / 2

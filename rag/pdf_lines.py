@@ -15,6 +15,7 @@ import pypdfium2.raw as raw
 from emendo.records import Box, UserError
 from rag.outline import tidy
 
+_A4 = (595.0, 842.0)  # points
 HYPHEN = "\ufffe"  # pdfium's mark of a hyphen at the end of a line, kept there until lines are joined
 
 
@@ -52,8 +53,9 @@ class Page:
     width: float
     height: float
     lines: tuple[Line, ...]
-    rules: int  # straight lines and boxes drawn on it: a page without them has no ruled table
+    grid: bool  # whether a ruled table may stand on it
     images: int
+    damaged: bool = False  # it could not be opened
 
 
 def open_pdf(data: bytes, source: str) -> pdfium.PdfDocument:
@@ -63,22 +65,27 @@ def open_pdf(data: bytes, source: str) -> pdfium.PdfDocument:
     try:
         document = pdfium.PdfDocument(data)
     except pdfium.PdfiumError as error:
-        if "password" in str(error).lower():
+        # pdfium may repeat the error of the document before, so the file itself must be encrypted too.
+        if "password" in str(error).lower() and b"/Encrypt" in data:
             raise UserError(f"{source}: is protected by a password. Save a copy without it, then index that.") from error
-        raise UserError(f"{source}: is damaged ({error}). Export or download the PDF anew.") from error
+        raise UserError(f"{source}: is damaged or has no pages. Export or download the PDF anew.") from error
     if len(document) == 0:
         raise UserError(f"{source}: has no pages. Export or download the PDF anew.")
     return document
 
 
 def read_pages(document: pdfium.PdfDocument) -> Iterator[Page]:
-    """Every page in order; each is closed before the next is opened."""
+    """Every page in order; each is closed before the next is opened. One that cannot be opened is empty."""
     for index in range(len(document)):
-        page = document[index]
+        try:
+            page = document[index]
+        except pdfium.PdfiumError:
+            yield Page(index + 1, *_A4, (), False, 0, damaged=True)
+            continue
         text_page = page.get_textpage()
         try:
             reader = _PageReader(page, text_page.raw, index + 1)
-            yield Page(index + 1, reader.width, reader.height, tuple(reader.lines()), _count_rules(page), _count_images(page))
+            yield Page(index + 1, reader.width, reader.height, tuple(reader.lines()), _has_grid(page), _count_images(page))
         finally:
             text_page.close()
             page.close()
@@ -94,7 +101,10 @@ def read_outline(document: pdfium.PdfDocument) -> list[OutlineEntry]:
         if index is None or not title:
             continue
         mode, view = target.get_view()
-        height = document[index].get_height()
+        try:
+            height = document[index].get_height()
+        except pdfium.PdfiumError:
+            continue
         y = height - view[1] if mode == raw.PDFDEST_VIEW_XYZ and len(view) > 1 and view[1] else None
         entries.append(OutlineEntry(title, bookmark.level + 1, index + 1, y))
     return entries
@@ -183,12 +193,13 @@ def _count_images(page: pdfium.PdfPage) -> int:
     return sum(1 for _ in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4))
 
 
-def _count_rules(page: pdfium.PdfPage) -> int:
-    """How many drawn paths are straight: as wide or as high as a hair, or boxes of the size of a table cell."""
-    rules = 0
+def _has_grid(page: pdfium.PdfPage) -> bool:
+    """Whether lines are drawn both ways, or boxes of the size of a table cell: without them there is no ruled table."""
+    across = down = cells = 0
     for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_PATH], max_depth=4):
         left, bottom, right, top = item.get_bounds()
-        thin = min(right - left, top - bottom) < 3 and max(right - left, top - bottom) > 20
-        cell = right - left > 15 and 8 < top - bottom < 200
-        rules += thin or cell
-    return rules
+        width, height = right - left, top - bottom
+        across += height < 3 and width > 20
+        down += width < 3 and height > 8
+        cells += width > 15 and 8 < height < 200
+    return (across >= 2 and down >= 2) or cells >= 2 or (cells == 1 and across + down >= 3)

@@ -6,8 +6,10 @@ import os
 import re
 from pathlib import Path
 
+import docx
 import psutil
 import pytest
+from docx.shared import Pt
 from sample_manuals import blocks, guide_pages, make_docx, make_pdf, make_zip, outline, parse_text, texts
 
 from emendo.records import Block, UserError
@@ -65,10 +67,15 @@ def test_mkdocs_admonitions_become_warnings(tmp_path: Path) -> None:
         ("WARNING! Hot.", Block("warning", "WARNING: Hot.")),
         ("Caution: sharp edges.", Block("warning", "CAUTION: sharp edges.")),
         ("⚠ DANGER Live parts.", Block("warning", "DANGER: Live parts.")),
+        ("警告：请勿打开外壳。", Block("warning", "警告: 请勿打开外壳。")),
+        ("Achtung: Gerät ist heiß.", Block("warning", "ACHTUNG: Gerät ist heiß.")),
+        ("1、拔下电源。", Block("step", "1. 拔下电源。")),
         ("Warning lights are red.", Block("paragraph", "Warning lights are red.")),
         ("Notes on safety", Block("paragraph", "Notes on safety")),
         ("DO NOT open the case.", Block("warning", "DO NOT open the case.")),
         ("3) Press MODE.", Block("step", "3. Press MODE.")),
+        ("Step2: Open the lid.", Block("step", "2. Open the lid.")),
+        ("b) Two screws", Block("list_item", "b) Two screws")),
         ("3.5 mm jack", Block("paragraph", "3.5 mm jack")),
         ("• Two screws", Block("list_item", "- Two screws")),
     ],
@@ -160,6 +167,21 @@ def test_docx_numbers_tables_frames_and_text_boxes(tmp_path: Path) -> None:
         "Wipe it.",
         "CAUTION: let it cool first.",
     ]
+
+
+def test_docx_without_heading_styles_gets_its_bold_lines_as_headings(tmp_path: Path) -> None:
+    document = docx.Document()
+    document.add_paragraph().add_run("SAFETY:").bold = True
+    document.add_paragraph("Read this first.")
+    document.add_paragraph().add_run("Unplug the lamp before you open it.").bold = True
+    document.add_paragraph().add_run("Cleaning the shade").font.size = Pt(18)
+    document.add_paragraph("Use a dry cloth.")
+    document.add_heading("Parts", 1)
+    document.add_paragraph().add_run("Bold label").bold = True
+    document.save(tmp_path / "plain.docx")
+    manual = parse(ManualFile(tmp_path / "plain.docx", "plain.docx"))
+    assert outline(manual) == [("SAFETY",), ("Cleaning the shade",), ("Parts",)]
+    assert texts(manual) == ["Read this first.", "Unplug the lamp before you open it.", "Use a dry cloth.", "Bold label"]
 
 
 @pytest.mark.parametrize(

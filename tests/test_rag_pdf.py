@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import Paragraph
-from sample_manuals import BODY, PROSE, Draw, blocks, guide_pages, make_pdf, outline, parse_text, texts
+from reportlab.platypus import Paragraph, Table
+from sample_manuals import BODY, GRID, HEAD, PROSE, Draw, blocks, guide_pages, make_pdf, outline, parse_text, texts
 
 from emendo.records import UserError
 from rag.manuals import ManualFile, parse
@@ -58,6 +59,37 @@ def test_pdf_mends_hyphens_the_way_the_document_spells(tmp_path: Path) -> None:
     assert "It is built-in on the right side." in text
 
 
+def test_pdf_lines_of_codes_stay_apart_and_full_lines_go_on(tmp_path: Path) -> None:
+    full = "The lamp keeps the last of its three levels of light when you turn the wheel at the back of the"
+    rest = "foot, even after a power cut, and shows the level on the ring around its shade for three seconds."
+    lines = [(720, full), (701, rest), (660, "E01 TOO HOT let it cool for ten"), (647, "E02 NO BULB put one in")]
+
+    def draw(canvas: Canvas) -> list:
+        canvas.setFont("Helvetica", 10)
+        for y, line in lines:
+            canvas.drawString(72, y, line)
+        for n in range(8):
+            canvas.drawString(72, 600 - 13 * n, PROSE[:95])
+        return []
+
+    found = texts(parse_text(tmp_path, "codes.pdf", make_pdf([draw])))
+    assert f"{full} {rest}" in found
+    assert found[1:3] == ["E01 TOO HOT let it cool for ten", "E02 NO BULB put one in"]
+
+
+def test_pdf_labels_of_a_drawing_are_no_table(tmp_path: Path) -> None:
+    labels = Table([["Firmware upload", ""], ["", "Bluetooth"]], style=GRID)
+    manual = parse_text(tmp_path, "drawing.pdf", make_pdf([lambda c: [Paragraph(PROSE, BODY), labels]]))
+    assert texts(manual, "table") == [] and {"Firmware upload", "Bluetooth"} <= set(texts(manual))
+
+
+def test_pdf_pages_before_the_outline_begins_have_headings_too(tmp_path: Path) -> None:
+    unlisted = ParagraphStyle("unlisted", parent=HEAD)
+    front: Draw = lambda c: [Paragraph("Compatibility", unlisted), Paragraph(PROSE, BODY)]  # noqa: E731
+    manual = parse_text(tmp_path, "front.pdf", make_pdf([front, *guide_pages()[1:]], bookmarks=True))
+    assert outline(manual)[:2] == [("Compatibility",), ("Set-up",)]
+
+
 def test_pdf_page_of_pictures_is_named(tmp_path: Path) -> None:
     def picture(canvas: Canvas) -> list:
         canvas.drawImage(ImageReader(Image.new("RGB", (40, 40), "grey")), 100, 300, 300, 300)
@@ -65,8 +97,8 @@ def test_pdf_page_of_pictures_is_named(tmp_path: Path) -> None:
 
     words: Draw = lambda c: [Paragraph(PROSE, BODY)]  # noqa: E731
     manual = parse_text(tmp_path, "scan.pdf", make_pdf([words, picture, words]))
-    assert manual.document.warnings == ("page 2 has no text (scan?)",)
-    with pytest.raises(UserError, match=r"scan2\.pdf: no text found.*OCR"):
+    assert manual.document.warnings == ("page 2 without text (if they are scans, add: --set index.ocr=eng)",)
+    with pytest.raises(UserError, match=r"scan2\.pdf: no text found.*ocr=eng"):
         parse_text(tmp_path, "scan2.pdf", make_pdf([picture]))
 
 
