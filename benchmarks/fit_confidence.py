@@ -1,15 +1,18 @@
-"""Fit the coefficients of rag/confidence.py: `python -m benchmarks.fit_confidence --work DIR`.
+"""Fit the coefficients of rag/confidence.py, and with --units those of rag/evidence.py.
 
-Answerable rows are the development questions asked of their own manual. Unanswerable rows are questions about a car asked of a
-TV's and a phone's manual (offscope), near-misses whose passage was taken away or is beside the point (clapnq, pdf_manuals), and
-each PDF manual's questions asked of another one. Every collection counts the same, both labels of it count the same; the table
-shows each collection scored by coefficients fitted without it. DIR keeps the indexes for the next run.
+    python -m benchmarks.fit_confidence --work DIR [--units]
+
+Answerable rows are development questions asked of their own manual. Unanswerable rows are questions about a car asked of a TV's
+and a phone's manual (offscope), near-misses whose passage is beside the point (clapnq, pdf_manuals, the sample corrections), and
+each PDF manual's questions asked of another one. Both labels of a collection count the same; collections count by `SHARES`. The
+table shows each collection scored by coefficients fitted without it. DIR keeps indexes and features for the next run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,79 +20,147 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
+from benchmarks.unit_labels import holds_gold
 from emendo.records import content_id
-from rag.confidence import FEATURES, confidence_features
+from rag.confidence import FEATURES, PASSAGES, confidence_features
 from rag.embedder import Embedder, load_embedder
+from rag.evidence import FEATURES as UNIT_FEATURES
+from rag.evidence import WEIGHTS
 from rag.fusion import question_terms
 from rag.index import open_index
 from rag.ingest import ingest
 from rag.retrieve import Retriever
 
-DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-RIDGE = 2e-4  # keeps a feature that separates perfectly from growing without bound
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+RIDGE, UNIT_RIDGE = 3e-3, 3e-2  # on standardised features: keeps one that separates perfectly from growing without bound
+SHARES = {"samsung_tv_smart_remote": 0.5, "galaxy_s10": 0.5, "clapnq": 1.0, "espresso": 0.67, "vacuum": 0.67, "router": 0.67}
+PDF_SHARE = 0.25  # each of the eight manuals
+TOGETHER = ({"samsung_tv_smart_remote", "galaxy_s10"},)  # left out together: the same off-scope questions are asked of both
+SAMPLES = {"espresso": "corvella-e20", "vacuum": "pavo-r7", "router": "nordhaven-ax3"}  # doc_ids
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and what is known of its answer in the collection it is asked of."""
+
+    question: str
+    answerable: bool
+    gold: tuple[str, ...] = ()  # texts of the answer
+    facts: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
+    product: str = ""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Features, shape (n, features); whether the question has an answer, shape (n,); and the share each row counts."""
+    """One collection: confidence features (n, features) and labels (n,); per answerable question unit features and labels."""
 
     features: np.ndarray
     answerable: np.ndarray
-    weights: np.ndarray
+    units: list[tuple[np.ndarray, np.ndarray]]
 
 
 def read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def collections(work: Path) -> dict[str, tuple[Path, list[tuple[str, bool]]]]:
-    """Name -> what to index, and (question, has an answer there)."""
-    found: dict[str, tuple[Path, list[tuple[str, bool]]]] = {}
-    emqap, offscope = read(DATA / "emqap" / "qa.jsonl"), read(DATA / "offscope" / "qa.jsonl")
-    for doc_id in ("samsung_tv_smart_remote", "galaxy_s10"):
-        asked = [(row["question"], True) for row in emqap if row["doc_id"] == doc_id]
-        found[doc_id] = (DATA / "emqap" / "docs" / f"{doc_id}.md", asked + [(row["question"], False) for row in offscope])
+def source_of(folder: Path) -> Path:
+    return next(path for path in (folder / "manual.pdf", folder / "manual.docx", folder / "site") if path.exists())
+
+
+def collections(work: Path) -> dict[str, tuple[Path, list[Asked]]]:
+    """Name -> what to index, and the questions."""
+    found: dict[str, tuple[Path, list[Asked]]] = {}
     manuals = sorted(path.parent for path in (DATA / "pdf_manuals").glob("*/qa.jsonl"))
     for here, other in zip(manuals, manuals[3:] + manuals[:3], strict=True):  # three on, as neighbours are about one product
-        source = next(path for path in (here / "manual.pdf", here / "manual.docx", here / "site") if path.exists())
-        asked = [(row["question"], bool(row["answerable"])) for row in read(here / "qa.jsonl")]
-        found[here.name] = (source, asked + [(row["question"], False) for row in read(other / "qa.jsonl")])
-    folder = work / "clapnq-passages"
-    folder.mkdir(parents=True, exist_ok=True)
-    for row in read(DATA / "clapnq" / "docs.jsonl"):
-        (folder / f"{row['doc_id']}.md").write_text(f"# {row['title']}\n\n{row['text']}\n", encoding="utf-8")
-    found["clapnq"] = (folder, [(row["question"], bool(row["answerable"])) for row in read(DATA / "clapnq" / "qa.jsonl")])
+        asked = [
+            Asked(r["question"], r["answerable"], _quotes(r), tuple(r["facts"]), tuple(map(str, r["pages"])))
+            for r in read(here / "qa.jsonl")
+        ]
+        found[here.name] = (source_of(here), asked + [Asked(r["question"], False) for r in read(other / "qa.jsonl")])
+    corrections = read(ROOT / "data" / "corrections.jsonl")
+    for name, doc_id in SAMPLES.items():
+        own = [r for r in corrections if r["correction_id"].startswith(name)]
+        asked = [Asked(r["question"], not r["should_abstain"], (r["corrected"],), product=doc_id) for r in own]
+        found[name] = (ROOT / "data" / "manuals", asked)
+    emqap, offscope = (
+        read(DATA / "emqap" / "qa.jsonl"),
+        [Asked(r["question"], False) for r in read(DATA / "offscope" / "qa.jsonl")],
+    )
+    for doc_id, every in (("galaxy_s10", 1), ("samsung_tv_smart_remote", 2)):
+        asked = [Asked(r["question"], True, tuple(r["answers"])) for r in emqap if r["doc_id"] == doc_id][::every]
+        found[doc_id] = (DATA / "emqap" / "docs" / f"{doc_id}.md", asked + offscope[::3])
+    passages = work / "clapnq.md"
+    sections = [f"## {r['title']} {r['doc_id']}\n\n{' '.join(r['text'].split())}\n" for r in read(DATA / "clapnq" / "docs.jsonl")]
+    passages.write_text("# Encyclopedia\n\n" + "\n".join(sections), encoding="utf-8")
+    rows = read(DATA / "clapnq" / "qa.jsonl")
+    found["clapnq"] = (passages, [Asked(r["question"], r["answerable"], tuple(r.get("gold_span") or r["answers"])) for r in rows])
     return found
 
 
-def measure(name: str, source: Path, asked: list[tuple[str, bool]], work: Path, embedder: Embedder) -> Rows:
-    """The collection's rows, from the index in work/name; kept in a file, for the same questions and the same index."""
-    ingest(work / name, source, embedder)
-    retriever = Retriever(open_index(work / name, embedder), embedder)
-    kept = work / f"{name}-{content_id(retriever.index.index_id, repr(asked), repr(FEATURES))}.npy"
+def measure(name: str, source: Path, asked: Sequence[Asked], work: Path, embedder: Embedder) -> Rows:
+    """The collection's rows, from the index in work/name; kept in a file, for the same questions, index and weights."""
+    folder = work / ("samples" if name in SAMPLES else name)
+    ingest(folder, source, embedder)
+    retriever = Retriever(open_index(folder, embedder), embedder)
+    identity = content_id(retriever.index.index_id, repr(asked), repr(FEATURES), repr(WEIGHTS))
+    kept = work / f"{name}-{identity}.npz"
     if not kept.exists():
-        features = []
-        for question, _ in asked:
-            hits = retriever.search(question)
-            features.append(confidence_features(question_terms(question, retriever.rareness), hits))
-        np.save(kept, np.array(features))
-    answerable = np.array([has_answer for _, has_answer in asked])
-    share = np.where(answerable, 0.5 / answerable.sum(), 0.5 / (~answerable).sum())
-    return Rows(np.load(kept), answerable, share)
+        features, units, labels, sizes = [], [], [], []
+        for row in asked:
+            hits = retriever.search(row.question, PASSAGES, row.product)
+            evidence = retriever.evidence(row.question, hits)
+            features.append(confidence_features(row.question, question_terms(row.question, retriever.rareness), hits, evidence))
+            if row.answerable:
+                units += [e.features for e in evidence]
+                labels += [holds_gold(e.unit.text, hits[e.unit.passage], row.gold, row.facts, row.pages) for e in evidence]
+                sizes.append(len(evidence))
+        np.savez(kept, features=features, units=units, labels=labels, sizes=sizes)
+    file = np.load(kept)
+    ends = np.cumsum(file["sizes"])[:-1]
+    units = list(zip(np.split(file["units"], ends), np.split(file["labels"], ends), strict=True))
+    return Rows(file["features"], np.array([row.answerable for row in asked]), units)
 
 
-def fit(rows: list[Rows]) -> np.ndarray:
-    """Intercept and coefficients by weighted logistic regression with a ridge; no coefficient is let below 0."""
-    features = np.concatenate([r.features for r in rows])
-    sign = np.where(np.concatenate([r.answerable for r in rows]), 1.0, -1.0)
-    weights = np.concatenate([r.weights for r in rows]) / len(rows)
+def fit(rows: dict[str, Rows]) -> np.ndarray:
+    """Intercept and coefficients by weighted logistic regression with a ridge on standardised features."""
+    features = np.concatenate([r.features for r in rows.values()])
+    mean, spread = features.mean(0), features.std(0) + 1e-9
+    sign = np.where(np.concatenate([r.answerable for r in rows.values()]), 1.0, -1.0)
+    weights = np.concatenate(
+        [
+            SHARES.get(n, PDF_SHARE) * np.where(r.answerable, 0.5 / r.answerable.sum(), 0.5 / (~r.answerable).sum())
+            for n, r in rows.items()
+        ]
+    )
+    weights /= weights.sum()
+    standard = (features - mean) / spread
 
     def loss(beta: np.ndarray) -> float:
-        margin = sign * (beta[0] + features @ beta[1:])
-        return float(weights @ np.logaddexp(0, -margin) + RIDGE * np.sum(beta[1:] ** 2))
+        return float(weights @ np.logaddexp(0, -sign * (beta[0] + standard @ beta[1:])) + RIDGE * np.sum(beta[1:] ** 2))
 
-    bounds = [(None, None)] + [(0.0, None)] * features.shape[1]
-    return minimize(loss, np.zeros(features.shape[1] + 1), bounds=bounds, method="L-BFGS-B").x
+    beta = minimize(loss, np.zeros(features.shape[1] + 1), method="L-BFGS-B").x
+    scaled = beta[1:] / spread
+    return np.array([beta[0] - scaled @ mean, *scaled])
+
+
+def fit_units(rows: dict[str, Rows]) -> np.ndarray:
+    """Weights of the conditional logit: the chance that the unit drawn by softmax of its score is one that holds the answer."""
+    questions = [(x, y) for r in rows.values() for x, y in r.units if y.any() and not y.all()]
+    every = np.concatenate([x for x, _ in questions])
+    mean, spread = every.mean(0), every.std(0) + 1e-6
+    standard = [((x - mean) / spread, y.astype(float)) for x, y in questions]
+
+    def loss(beta: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = 0.0, np.zeros_like(beta)
+        for x, y in standard:
+            odds = np.exp(x @ beta - (x @ beta).max())
+            value += np.log(odds.sum()) - np.log((odds * y).sum())
+            slope += x.T @ (odds / odds.sum() - odds * y / (odds * y).sum())
+        return value / len(standard) + UNIT_RIDGE * beta @ beta, slope / len(standard) + 2 * UNIT_RIDGE * beta
+
+    return minimize(loss, np.zeros(every.shape[1]), jac=True, method="L-BFGS-B").x / spread
 
 
 def confidence(beta: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -102,22 +173,45 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(scores) - n)))
 
 
+def without(rows: dict[str, Rows], name: str) -> dict[str, Rows]:
+    left_out = next((group for group in TOGETHER if name in group), {name})
+    return {other: r for other, r in rows.items() if other not in left_out}
+
+
+def show_confidence(rows: dict[str, Rows]) -> None:
+    print(f"{'left out':26}{'n':>9}{'AUROC':>7}   refused rightly / wrongly below .25, .35, .5")
+    for name, own in rows.items():
+        scores = confidence(fit(without(rows, name)), own.features)
+        yes, no = scores[own.answerable], scores[~own.answerable]
+        shares = "   ".join(f"{(no < t).mean():.2f} / {(yes < t).mean():.2f}" for t in (0.25, 0.35, 0.5))
+        print(f"{name:26}{len(yes):5}{len(no):4}{auroc(scores, own.answerable):7.3f}   {shares}")
+    beta = fit(rows)
+    print("intercept", round(beta[0], 2), dict(zip(FEATURES, beta[1:].round(2).tolist(), strict=True)))
+
+
+def show_units(rows: dict[str, Rows]) -> None:
+    print(f"{'left out':26}  n  best unit holds the answer / one of three does / one of all does")
+    for name, own in rows.items():
+        weights = fit_units(without(rows, name))
+        ranked = [y[np.argsort(-(x @ weights))] for x, y in own.units]
+        shares = " / ".join(f"{np.mean([y[:k].any() for y in ranked]):.3f}" for k in (1, 3, None))
+        print(f"{name:26}{len(ranked):4}  {shares}")
+    print(dict(zip(UNIT_FEATURES, fit_units(rows).round(1).tolist(), strict=True)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--skip", nargs="*", default=[], help="collections to leave out")
+    parser.add_argument("--units", action="store_true", help="fit the weights of rag/evidence.py instead")
     args = parser.parse_args()
-    work = args.work
+    args.work.mkdir(parents=True, exist_ok=True)
     embedder = load_embedder("minilm")
-    rows = {name: measure(name, *source, work, embedder) for name, source in collections(work).items() if name not in args.skip}
-    print(f"{'left out':28}{'AUROC':>7}{'refused rightly':>17}{'refused wrongly':>17}  (below .5)")
-    for name, own in rows.items():
-        scores = confidence(fit([r for other, r in rows.items() if other != name]), own.features)
-        refused = scores < 0.5
-        area = auroc(scores, own.answerable)
-        print(f"{name:28}{area:7.3f}{refused[~own.answerable].mean():17.3f}{refused[own.answerable].mean():17.3f}")
-    beta = fit(list(rows.values()))
-    print("intercept", round(beta[0], 2), dict(zip(FEATURES, beta[1:].round(2).tolist(), strict=True)))
+    rows = {name: measure(name, *found, args.work, embedder) for name, found in collections(args.work).items()}
+    show_units(rows) if args.units else show_confidence(rows)
+
+
+def _quotes(row: dict) -> tuple[str, ...]:
+    return tuple(quote["text"] for quote in row.get("quotes", ())) or tuple(filter(None, [row.get("quote")]))
 
 
 if __name__ == "__main__":

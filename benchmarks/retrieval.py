@@ -1,88 +1,184 @@
-"""Retrieval on a question file: `python -m benchmarks.retrieval QUESTIONS.jsonl --index DIR [--product NAME] [--out DIR]`.
+"""Retrieval on the shared manuals: `python -m benchmarks.retrieval --work DIR [--sets tv s10 pdf ...]`.
 
-Runs each variant of the search, writes DIR/<variant>.jsonl (rows of id and hits) and prints what the scorer says of it.
-Question rows hold `id`, `question` and gold evidence as the scorer reads it.
+Makes DIR/<name>/index for each manual (later runs only search), asks its questions with each variant of the search, writes the
+hits to DIR/<set>-<variant>.jsonl and prints what the scorer says of them. docs/retrieval.md has the table made from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from emendo.records import Chunk
 from rag.embedder import Embedder, load_embedder
 from rag.index import open_index
+from rag.ingest import ingest
 from rag.retrieve import Retriever, RetrieveSettings
 
-SCORER = Path(__file__).resolve().parent.parent.parent / "shared" / "tools" / "score_retrieval.py"
-_PLAIN = RetrieveSettings(coverage_weight=0.0, adjacency_weight=0.0, label_weight=0.0)
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+SCORER = SHARED / "tools" / "score_retrieval.py"
+EMQAP, PDF = SHARED / "data" / "emqap", SHARED / "data" / "pdf_manuals"
+_PLAIN = RetrieveSettings(
+    coverage_weight=0.0,
+    adjacency_weight=0.0,
+    label_weight=0.0,
+    code_weight=0.0,
+    length_weight=0.0,
+    sentence_weight=0.0,
+    section_characters=0,
+)
 VARIANTS = {
     "dense": replace(_PLAIN, use_lexical=False),
     "lexical": replace(_PLAIN, use_dense=False),
     "both": _PLAIN,
-    "both + text features": RetrieveSettings(),
+    "+ text features": RetrieveSettings(sentence_weight=0.0, section_characters=0),
+    "+ best sentence": RetrieveSettings(section_characters=0),
+    "+ section text": RetrieveSettings(),
 }
+TV, S10 = ("samsung_tv_smart_remote", "Samsung TV"), ("galaxy_s10", "Galaxy S10")
+_EVERY = 3  # of the TV questions among look-alikes every third is asked
 
 
-class RememberingEmbedder(Embedder):
-    """Encodes every question once for all variants."""
+@dataclass(frozen=True)
+class Asked:
+    """One question as it is put to one index."""
 
-    def __init__(self, embedder: Embedder, texts: Sequence[str]):
-        self.id, self.dimension, self.max_tokens = embedder.id, embedder.dimension, embedder.max_tokens
-        self._embedder = embedder
-        self._vectors = dict(zip(texts, embedder.encode(texts), strict=True))
-
-    def count_tokens(self, text: str) -> int:
-        return self._embedder.count_tokens(text)
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return np.stack([self._vectors[text] for text in texts])
-
-
-def run_variant(retriever: Retriever, questions: Sequence[dict], product: str, out: Path) -> float:
-    """Write the hits of every question to `out`; median seconds of one search."""
-    seconds = []
-    with open(out, "w", encoding="utf-8") as file:
-        for row in questions:
-            start = time.perf_counter()
-            hits = retriever.search(row["question"], k=10, product=product or row.get("product", ""))
-            seconds.append(time.perf_counter() - start)
-            found = [{"text": h.chunk.text, "pages": h.chunk.pages, "doc_id": h.chunk.doc_id, "stages": h.stages} for h in hits]
-            file.write(json.dumps({"id": row["id"], "hits": found}) + "\n")
-    return float(np.median(seconds))
+    index: str
+    row: dict
+    question: str
+    product: str = ""
+    right: str = ""  # only hits of this document count
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("questions", type=Path)
-    parser.add_argument("--index", type=Path, required=True)
-    parser.add_argument("--product", default="")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--embedder", default="minilm")
-    parser.add_argument("--manual", default="", help="only the questions whose doc_id this is")
-    parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
-    rows = [json.loads(line) for line in args.questions.read_text(encoding="utf-8").splitlines() if line.strip()]
-    rows = [row for row in rows if row.get("answerable", True) and args.manual in ("", row.get("doc_id"))]
-    out = args.out or Path(tempfile.mkdtemp(prefix="retrieval-"))
-    out.mkdir(parents=True, exist_ok=True)
-    asked = out / "questions.jsonl"
-    asked.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    plain = load_embedder(args.embedder)
-    index = open_index(args.index, plain)
-    embedder = RememberingEmbedder(plain, [row["question"] for row in rows])
-    for name, settings in VARIANTS.items():
-        file = out / f"{name.replace(' ', '_')}.jsonl"
-        seconds = run_variant(Retriever(index, embedder, settings), rows, args.product, file)
-        scored = subprocess.run([sys.executable, str(SCORER), str(asked), str(file)], capture_output=True, text=True, check=True)
-        print(f"{name:22} {scored.stdout.strip()}  p50={seconds * 1000:.0f} ms without the embedder", flush=True)
+    embedder = load_embedder(args.embedder)
+    for name in args.sets:
+        asked = list(SETS[name]())
+        for index in dict.fromkeys(a.index for a in asked):
+            make_index(args.work, index, embedder)
+        for variant in args.variants:
+            print(f"{name:28} {variant:16} {run(args.work, name, variant, asked, embedder)}", flush=True)
+
+
+def make_index(work: Path, name: str, embedder: Embedder) -> None:
+    """Index what `name` stands for: a manual's folder of pdf_manuals, a file of emqap, all manuals, or the look-alikes."""
+    source = work / name / "manuals"
+    if source.exists():
+        return
+    source.mkdir(parents=True)
+    if name == "look-alikes":
+        for rows in sorted((EMQAP / "distractors").glob("*.jsonl")):
+            (source / f"{rows.stem}.md").write_text(as_markdown(rows), encoding="utf-8")
+    files = {"look-alikes": [TV[0] + ".md", S10[0] + ".md"], "all": []}.get(name, [name])
+    for file in files:
+        if (EMQAP / "docs" / file).is_file():
+            shutil.copy(EMQAP / "docs" / file, source)
+    for folder in manual_folders():
+        if name in ("all", folder.name):
+            manual = manual_of(folder)
+            copy = shutil.copytree if manual.is_dir() else shutil.copy
+            (source / folder.name).mkdir()
+            copy(manual, source / folder.name / manual.name)
+    print(f"{name}: {ingest(work / name / 'index', source, embedder).chunks} passages", flush=True)
+
+
+def manual_folders() -> list[Path]:
+    return sorted(folder for folder in PDF.iterdir() if folder.is_dir())
+
+
+def manual_of(folder: Path) -> Path:
+    return next(path for name in ("manual.pdf", "manual.docx", "site") if (path := folder / name).exists())
+
+
+def as_markdown(rows: Path) -> str:
+    """A look-alike manual's sections as one Markdown file."""
+    parts = [f"# {rows.stem.replace('_', ' ').title()} user manual"]
+    before: list[str] = []
+    for row in read(rows):
+        path = row["section"].split(" > ")
+        parts += [f"{'#' * (n + 2)} {heading}" for n, heading in enumerate(path) if before[: n + 1] != path[: n + 1]]
+        parts.append(row["text"])
+        before = path
+    return "\n\n".join(parts) + "\n"
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def emqap(index: str, manual: tuple[str, str], way: str = "", every: int = 1) -> Iterator[Asked]:
+    """Questions on one of the two manuals. `way`: the product is named in the question, chosen, or unscoped, and only hits of the
+    right manual count; "same text": unscoped, and any manual that says the same counts; "" has the manual alone.
+    """
+    doc_id, name = manual
+    right = doc_id.replace("_", "-")
+    for row in [row for row in read(EMQAP / "qa.jsonl") if row["doc_id"] == doc_id][::every]:
+        question = f"{row['question'].rstrip('?. ')} on the {name}?" if way == "named" else row["question"]
+        yield Asked(index, row, question, right if way == "chosen" else "", right if way not in ("", "same text") else "")
+
+
+def pdf(index: str = "", chosen: bool = False) -> Iterator[Asked]:
+    """Answerable questions on the real manuals, each in its own index or all in one with the manual chosen by its folder."""
+    for folder in manual_folders():
+        for row in read(folder / "qa.jsonl"):
+            if row.get("answerable", True):
+                yield Asked(index or folder.name, row, row["question"], folder.name if chosen else "")
+
+
+SETS: dict[str, Callable[[], Iterator[Asked]]] = {
+    "tv": partial(emqap, TV[0] + ".md", TV),
+    "tv, page-broken": partial(emqap, TV[0] + ".paged.txt", TV),
+    "s10": partial(emqap, S10[0] + ".md", S10),
+    "pdf": pdf,
+    "pdf, one index": partial(pdf, "all", chosen=True),
+    **{
+        f"{label} among look-alikes, {way}": partial(emqap, "look-alikes", manual, way, every)
+        for label, manual, every in (("s10", S10, 1), ("tv", TV, _EVERY))
+        for way in ("unscoped", "same text", "named", "chosen")
+    },
+}
+
+
+def run(work: Path, name: str, variant: str, asked: Sequence[Asked], embedder: Embedder) -> str:
+    """Ask, write the hits, and return the scorer's line with the median time of a search."""
+    retrievers: dict[str, Retriever] = {}
+    seconds, hits = [], []
+    for a in asked:
+        if a.index not in retrievers:
+            retrievers[a.index] = Retriever(open_index(work / a.index / "index", embedder), embedder, VARIANTS[variant])
+        start = time.perf_counter()
+        found = retrievers[a.index].passages(a.question, k=10, product=a.product)
+        seconds.append(time.perf_counter() - start)
+        texts = [(h.chunk, h.chunk.text if a.right in ("", h.chunk.doc_id) else "") for h in found]
+        hits.append({"id": a.row["id"], "hits": [{"text": text, "pages": pages(chunk)} for chunk, text in texts]})
+    stem = f"{name}-{variant}".replace(" ", "_").replace(",", "")
+    questions, out = work / f"{stem}.questions.jsonl", work / f"{stem}.jsonl"
+    for path, rows in ((questions, [a.row | {"doc_id": "all"} for a in asked]), (out, hits)):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    scored = subprocess.run([sys.executable, str(SCORER), str(questions), str(out)], capture_output=True, text=True, check=True)
+    return f"{scored.stdout.strip().removeprefix('all: ')} p50={np.median(seconds) * 1000:.0f} ms"
+
+
+def pages(chunk: Chunk) -> list[int] | list[str]:
+    """Page numbers, or the file within the manual's folder where the format has none."""
+    return list(chunk.pages) or [re.sub(r"^\w+/(?:site/)?", "", chunk.source)]
 
 
 if __name__ == "__main__":

@@ -7,56 +7,75 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict
 
 from emendo.records import UserError
-from emendo.units import Unit, score_units, split_units
-
-_HOW = re.compile(r"\b(how (do|to|can|should)|steps?|set ?up|install|replace|clean|reset|pair|connect)\b", re.I)
+from emendo.units import Unit, asks_how, is_label, score_units, split_units
+from emendo.words import stems
 
 
 class QuoteChatModel(BaseChatModel):
-    """Ranks the units of the passages by idf-weighted word overlap (and embedding similarity) and prints the best, cited.
+    """Prints the units of the passages that answer the question best, cited.
 
-    It reads the passages from the last message's additional_kwargs, as rag.answer sends them. The decision to refuse is
-    made before it, on the retrieval confidence.
+    It reads question, passages and the score of each unit from the last message's additional_kwargs, as rag.answer sends
+    them. The decision to refuse is made before it, on the retrieval confidence.
     """
 
-    embeddings: Embeddings | None = None
     model_id: str = "quote"
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-    most_units: int = 3
+    most_units: int = 5
+    most_words: int = 70
     most_steps: int = 8
+    margin: float = 4.0  # nats: units whose odds are below exp(-margin) of the best one's are left out
+    next_bonus: float = 1.5  # nats: what follows the best unit, but a row, often completes it
 
     @property
     def _llm_type(self) -> str:
         return "quote"
 
-    def reply(self, question: str, passages: Sequence[str]) -> str:
-        """The chosen units in manual order, each followed by ` [n]`."""
+    def reply(self, question: str, passages: Sequence[str], scores: Sequence[float] | None = None) -> str:
+        """The chosen units, those of the best passage first, each followed by ` [n]`.
+
+        `scores` are one for each unit in reading order, as log odds; without them the words in common decide.
+        """
         units = [unit for n, text in enumerate(passages) for unit in split_units(text, n)]
         if not units:
             return "The manual does not say."
-        vectors = self.embeddings.embed_documents([unit.text for unit in units]) if self.embeddings else None
-        asked = self.embeddings.embed_query(question) if self.embeddings else None
-        scores = score_units(question, units, passages, asked, vectors)
-        best = max(range(len(units)), key=lambda i: scores[i])
-        if units[best].step and _HOW.search(question):
-            chosen = _procedure(units, best, self.most_steps)
-        else:
-            ranked = sorted(range(len(units)), key=lambda i: -scores[i])[: self.most_units]
-            chosen = [units[i] for i in ranked if scores[i] >= 0.6 * scores[best]]
-        return _render(sorted(chosen, key=lambda u: (u.passage != units[best].passage, u.passage, u.position)))
+        if scores is None:
+            scores = [5 * score for score in score_units(question, units, passages)]
+        chosen = self._choose(question, units, scores)
+        first = units[chosen[0]].passage
+        return _render([units[i] for i in sorted(chosen, key=lambda i: (units[i].passage != first, i))])
+
+    def _choose(self, question: str, units: Sequence[Unit], scores: Sequence[float]) -> list[int]:
+        """Places of the units to print, the best one first: a whole procedure, or the best few that say something new."""
+        odds = list(scores)
+        best = max(range(len(units)), key=lambda i: odds[i])
+        if asks_how(question):
+            steps = _procedure(units, best, self.most_steps)
+            if steps:
+                return steps
+        if best + 1 < len(units) and units[best + 1].passage == units[best].passage and " | " not in units[best + 1].text:
+            odds[best + 1] += self.next_bonus
+        chosen: list[int] = []
+        words = 0
+        for i in sorted(range(len(units)), key=lambda i: -odds[i]):
+            if chosen and (len(chosen) >= self.most_units or odds[i] < odds[best] - self.margin):
+                break
+            new = [j for j in _entry(units, i) if j not in chosen]
+            more = sum(len(units[j].text.split()) for j in new)
+            if chosen and (words + more > self.most_words or _repeats(units[i], [units[j] for j in chosen])):
+                continue
+            chosen += new
+            words += more
+        return chosen
 
     def _read(self, messages: list[BaseMessage]) -> str:
         data = messages[-1].additional_kwargs
         if "passages" not in data:
             raise UserError("the quote model answers from passages only; ask it through an index, or choose another --model")
-        return self.reply(data["question"], data["passages"])
+        return self.reply(data["question"], data["passages"], data.get("unit_scores"))
 
     def _generate(
         self,
@@ -78,27 +97,53 @@ class QuoteChatModel(BaseChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
 
 
-def _procedure(units: Sequence[Unit], best: int, most: int) -> list[Unit]:
-    """The run of steps around the best one, from its first step on."""
-    first = last = best
+def _procedure(units: Sequence[Unit], best: int, most: int) -> list[int]:
+    """The list of steps that unit `best` is in or introduces, its first step first; [] where there are not two of them."""
+    inside = best if units[best].step else best + 1
+    if not units[best].step and not units[best].text.endswith(":"):
+        return []
+    first = last = inside
     while first > 0 and units[first - 1].step and units[first - 1].passage == units[best].passage:
         first -= 1
-    while last + 1 < len(units) and units[last + 1].step and units[last + 1].passage == units[best].passage:
+    while last < len(units) and units[last].step and units[last].passage == units[best].passage:
         last += 1
-    if last - first + 1 > most:
-        first = max(first, best - most // 2)
-    return list(units[first : min(last + 1, first + most)])
+    if last - first < 2:
+        return []
+    if last - first > most:
+        first = max(first, inside - most // 2)
+    return list(range(first, min(last, first + most)))
+
+
+def _entry(units: Sequence[Unit], i: int, most: int = 3) -> list[int]:
+    """Unit `i`, and where it is a label what it introduces, up to the next label or `most` units in all."""
+    end = i + 1
+    if is_label(units[i].text):
+        while end < min(len(units), i + most) and units[end].passage == units[i].passage and not is_label(units[end].text):
+            end += 1
+    return list(range(i, end))
+
+
+def _repeats(unit: Unit, chosen: Sequence[Unit], same: float = 0.8) -> bool:
+    """Whether most words of the shorter of two units are in the longer one: manuals say things more than once."""
+    words = stems(unit.text)
+    others = [stems(other.text) for other in chosen]
+    return any(len(words & other) > same * max(1, min(len(words), len(other))) for other in others)
 
 
 def _render(units: Sequence[Unit]) -> str:
+    """Sentences of one passage in one line, everything else in a line of its own, each with its mark."""
     lines: list[str] = []
     previous: Unit | None = None
     for unit in units:
         text = f"{unit.text} [{unit.passage + 1}]"
-        listed = unit.step or " | " in unit.text
-        if previous is not None and not listed and not previous.step and " | " not in previous.text:
+        if previous is not None and previous.passage == unit.passage and _runs_on(previous) and _runs_on(unit):
             lines[-1] += " " + text
         else:
             lines.append(text)
         previous = unit
     return "\n".join(lines)
+
+
+def _runs_on(unit: Unit) -> bool:
+    """Whether the unit is prose that another sentence may follow in the same line."""
+    return not unit.step and " | " not in unit.text and unit.text.rstrip()[-1] in ".!?。！？"

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from emendo.words import stems
 
 _STEP = re.compile(r"^\s*(?:\d{1,2}[.)]|[-•*])\s+")
-_SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z0-9])")
+_SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z0-9])|(?<=[。！？])")
+
+
+_HOW = re.compile(r"\bhow (?:do|to|can|should|could|does one)\b|\bway to\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ def split_units(text: str, passage: int) -> list[Unit]:
             if re.search(r"\w", piece):
                 units.append(Unit(passage, len(units), piece, bool(_STEP.match(line))))
     return units
+
+
+def is_label(text: str) -> bool:
+    """Whether a unit only introduces what follows: `E02 - Torque sensor`, `To pair the remote:`."""
+    text = text.rstrip()
+    return " | " not in text and (text.endswith(":") or (len(text.split()) <= 10 and text[-1:] not in ".!?;,。！？"))
+
+
+def asks_how(question: str) -> bool:
+    """Whether the question wants to be told what to do."""
+    return bool(_HOW.search(question))
 
 
 def score_units(

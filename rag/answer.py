@@ -13,10 +13,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from emendo.records import Answer, Hit
 from rag.citations import drop_unknown_marks, resolve_citations
-from rag.condense import condense
+from rag.condense import ask_back, condense
+from rag.confidence import PASSAGES
 from rag.prompt import PROMPT_VERSION, REFUSAL, Message, build_messages, is_refusal
 
 if TYPE_CHECKING:
+    from rag.evidence import Evidence
     from rag.retrieve import Retriever
 
 
@@ -33,6 +35,9 @@ class AnswerSettings:
     verbatim: bool | None = None
     # Cut each passage to this many sentences from its best one on; 0 shows whole passages; None: 3 for the bundled model, else 0.
     focus_units: int | None = None
+    # Show each passage with the text of its section around it; None: on for models that write their own sentences.
+    whole_sections: bool | None = None
+    ask_back: bool = True  # ask for the product where the manuals of several say the same and none was chosen or named
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class _Draft:
     confidence: float
     messages: list[Message]
     timings: dict[str, float] = field(default_factory=dict)
-    refuse: bool = False
+    reply: str = ""  # the answer where the model is not asked
+    unit_scores: list[float] | None = None
 
 
 class Answerer:
@@ -78,27 +84,33 @@ class Answerer:
     def answer_many(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers in the order asked; the model sees all prompts as one batch."""
         drafts = [self._draft(ask) for ask in asks]
-        waiting = [draft for draft in drafts if not draft.refuse]
+        waiting = [draft for draft in drafts if not draft.reply]
         start = time.perf_counter()
-        replies = self.model.batch([to_langchain(d.messages, d.standalone, d.hits) for d in waiting]) if waiting else []
+        prompts: list[Any] = [to_langchain(d.messages, d.standalone, d.hits, d.unit_scores) for d in waiting]
+        replies = self.model.batch(prompts) if prompts else []
         seconds = (time.perf_counter() - start) / max(len(waiting), 1)
         texts = iter([str(reply.content) for reply in replies])
-        return [self._finish(d, REFUSAL if d.refuse else next(texts), 0.0 if d.refuse else seconds) for d in drafts]
+        return [self._finish(d, d.reply or next(texts), 0.0 if d.reply else seconds) for d in drafts]
 
     def stream(self, question: str, history: Sequence[Answer] = (), product: str = "") -> Iterator[str | Answer]:
         """Pieces of text as the model writes them, then the Answer. Its text is final: marks without a passage are gone."""
         draft = self._draft(Ask(question, tuple(history), product))
-        if draft.refuse:
-            yield REFUSAL
-            yield self._finish(draft, REFUSAL, 0.0)
+        if draft.reply:
+            yield draft.reply
+            yield self._finish(draft, draft.reply, 0.0)
             return
         start, text = time.perf_counter(), ""
-        for piece in self.model.stream(to_langchain(draft.messages, draft.standalone, draft.hits)):
+        for piece in self.model.stream(to_langchain(draft.messages, draft.standalone, draft.hits, draft.unit_scores)):
             if not text:
                 draft.timings["first_token"] = time.perf_counter() - start
             text += str(piece.content)
             yield str(piece.content)
         yield self._finish(draft, text, time.perf_counter() - start)
+
+    def stopped(self, question: str, text: str, history: Sequence[Answer] = (), product: str = "") -> Answer:
+        """The record of an answer that a person stopped when `text` was written."""
+        draft = self._draft(Ask(question, tuple(history), product))
+        return replace(self._finish(draft, text, 0.0), stopped=True)
 
     def _draft(self, ask: Ask) -> _Draft:
         start = time.perf_counter()
@@ -108,13 +120,22 @@ class Answerer:
             history += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.text}]
         if self.retriever is None:
             return _Draft(ask, ask.question, [], 1.0, build_messages(ask.question, (), history))
+        from rag.retrieve import tied_products  # loads faiss, which a model without manuals does not need
+
         standalone = condense(ask.question, recent)
-        hits = find_passages(self.retriever, standalone, self.settings, ask.product)
-        confidence = self.retriever.confidence(standalone, hits)
+        found = self.retriever.search(standalone, searched_for(self.settings), ask.product)
+        evidence = self.retriever.evidence(standalone, found[: max(PASSAGES, self.settings.passages or 0)])
+        confidence = self.retriever.confidence(standalone, found, evidence)
+        hits, shown = cut_passages(self.retriever, standalone, found, self.settings)
+        if self.settings.whole_sections:
+            hits = self.retriever.grow(hits)
         hits = self._fit(ask.question, hits, history)
         messages = build_messages(ask.question, [hit.chunk for hit in hits], history)
+        tied = tied_products(found) if self.settings.ask_back and not ask.product else ()
         refuse = not hits or confidence < (self.settings.refuse_below or 0.0)
-        return _Draft(ask, standalone, hits, confidence, messages, {"retrieve": time.perf_counter() - start}, refuse)
+        reply = REFUSAL if refuse else ask_back(tied) if tied else ""
+        scores = None if self.settings.whole_sections else [e.score for e in shown or evidence if e.unit.passage < len(hits)]
+        return _Draft(ask, standalone, hits, confidence, messages, {"retrieve": time.perf_counter() - start}, reply, scores)
 
     def _fit(self, question: str, hits: list[Hit], history: list[Message]) -> list[Hit]:
         """The longest list of best passages whose whole prompt fits the model's window; at least one is kept."""
@@ -135,7 +156,7 @@ class Answerer:
             question=draft.ask.question,
             standalone=draft.standalone,
             text=text,
-            citations=() if abstained else resolve_citations(text, draft.hits),
+            citations=() if abstained else resolve_citations(text, draft.hits, draft.standalone),
             hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(draft.hits, 1)),
             abstained=abstained,
             confidence=draft.confidence,
@@ -149,16 +170,33 @@ class Answerer:
 
 def find_passages(retriever: Retriever, question: str, settings: AnswerSettings, product: str = "") -> list[Hit]:
     """The passages a model is shown: the best ones, cut to their best sentences where `focus_units` says so."""
-    passages = settings.passages or 4
-    if not settings.focus_units:
-        return retriever.search(question, k=passages, product=product)
-    hits = retriever.search(question, k=max(8, 2 * passages), product=product)
-    return retriever.focus(question, hits, passages, settings.focus_units)
+    hits, _ = cut_passages(retriever, question, retriever.search(question, searched_for(settings), product), settings)
+    return retriever.grow(hits) if settings.whole_sections else hits
 
 
-def to_langchain(messages: Sequence[Message], question: str, hits: Sequence[Hit]) -> list[BaseMessage]:
-    """LangChain messages; the last one also carries question and passages as data, for models that quote instead of write."""
+def searched_for(settings: AnswerSettings) -> int:
+    """Hits to search for: more than are shown where the best sentences decide which are."""
+    passages = settings.passages or PASSAGES
+    return max(16, 2 * passages) if settings.focus_units else passages
+
+
+def cut_passages(
+    retriever: Retriever, question: str, hits: list[Hit], settings: AnswerSettings
+) -> tuple[list[Hit], list[Evidence]]:
+    """What is shown of the hits, and the evidence of its sentences where it was cut to them."""
+    passages = settings.passages or PASSAGES
+    return retriever.focus(question, hits, passages, settings.focus_units) if settings.focus_units else (hits[:passages], [])
+
+
+def to_langchain(
+    messages: Sequence[Message], question: str, hits: Sequence[Hit], unit_scores: Sequence[float] | None = None
+) -> list[BaseMessage]:
+    """LangChain messages; the last one also carries question and passages as data, for models that quote instead of write.
+
+    `unit_scores` tells such models how well each unit of the passages, in reading order, answers the question (rag.evidence).
+    """
     kinds: dict[str, Any] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
     built = [kinds[message["role"]](content=message["content"]) for message in messages]
-    built[-1].additional_kwargs = {"question": question, "passages": [hit.chunk.text for hit in hits]}
+    passages = [hit.chunk.text for hit in hits]
+    built[-1].additional_kwargs = {"question": question, "passages": passages, "unit_scores": unit_scores}
     return built

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,9 @@ from langchain_core.language_models import BaseChatModel
 
 from emendo.chat_models import check_spec, load_chat_model
 from emendo.config import Workspace, load_settings
+from emendo.records import UserError
 from rag.answer import Answerer, AnswerSettings
+from rag.context import ContextCost, ContextWriter, check_writer
 from rag.embedder import Embedder, load_embedder
 from rag.index import open_index
 from rag.prompt import REFUSAL
@@ -28,6 +30,8 @@ class IndexSettings:
     """[index] in emendo.toml."""
 
     embedder: str = "minilm"  # minilm | st:<folder or hub id> | hash
+    ocr: str = ""  # languages to read scanned pages in, as Tesseract names them: eng, eng+deu; "" leaves them out
+    context: str = ""  # model that writes a context for every passage (see rag/context.py); "" for none
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,9 @@ class ModelSettings:
     bits: str = "auto"  # auto | nf4 | bf16 | fp32, for hf: models
 
 
-# Below this rag.confidence no answer is tried by models that cannot judge it themselves. On questions in the customers' own
-# words the confidence is lower than on those it was fitted on; docs/retrieval.md has the figures behind this value.
-REFUSES_BELOW = 0.2
+# Below this rag.confidence no answer is tried by models that cannot judge it themselves, unless `emendo eval refusal` fitted
+# another value on questions of the user's own; docs/answers.md has the figures behind these.
+REFUSES_BELOW = 0.35
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Opener:
         """UserError for a model spec that cannot be right, before anything is loaded."""
         check_spec(spec or self.settings(ModelSettings, "model").spec)
 
-    def chat_model(self, spec: str = "", adapter: str = "", bits: str = "", embedder: Embedder | None = None) -> BaseChatModel:
+    def chat_model(self, spec: str = "", adapter: str = "", bits: str = "") -> BaseChatModel:
         """The model of `spec` (default: the setting), with the adapter folder `adapter`."""
         chosen = self.settings(ModelSettings, "model")
         spec, bits = spec or chosen.spec, bits or chosen.bits
@@ -81,8 +85,15 @@ class Opener:
             max_new_tokens=answering.max_new_tokens,
             verbatim=bool(answering.verbatim),
             refusal=REFUSAL,
-            embeddings=embedder,
         )
+
+    def context_writer(self, tell: Callable[[ContextCost], None]) -> ContextWriter | None:
+        """Of the model set for contexts, None where none is set; UserError for a model that only quotes."""
+        spec = self.settings(IndexSettings, "index").context
+        if not spec:
+            return None
+        check_writer(spec)
+        return ContextWriter(self.chat_model(spec), spec, tell)
 
     def answerer(self, retriever: Retriever | None, model: BaseChatModel) -> Answerer:
         return Answerer(retriever, model, self.answer_settings(str(getattr(model, "model_id", ""))))
@@ -94,14 +105,26 @@ class Opener:
         its own sentences or to read many whole passages.
         """
         settings, small = self.settings(AnswerSettings, "answer"), model.startswith("hf:bundled")
+        refuse_below = REFUSES_BELOW if small or model == "quote" else 0.0
         defaults: dict[str, Any] = {
-            "refuse_below": REFUSES_BELOW if small or model == "quote" else 0.0,
+            "refuse_below": (refuse_below and self._fitted_refusal()) or refuse_below,
             "verbatim": small,
             "focus_units": 3 if small else 0,
             "passages": 2 if small else 4,
+            "whole_sections": not (small or model == "quote" or settings.verbatim or settings.focus_units),
         }
         missing = {name: value for name, value in defaults.items() if getattr(settings, name) is None}
         return dataclasses.replace(settings, **missing)
+
+    def _fitted_refusal(self) -> float | None:
+        """The threshold that `emendo eval refusal` left in this workspace; None where it was not fitted."""
+        file = self.workspace.refusal
+        if not file.is_file():
+            return None
+        try:
+            return float(json.loads(file.read_text(encoding="utf-8"))["refuse_below"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged; fit it again with `emendo eval refusal`, or delete it") from error
 
 
 def tuned_bits(adapter: Path) -> str:

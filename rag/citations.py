@@ -7,12 +7,46 @@ from collections.abc import Sequence
 
 from emendo.records import Citation, Hit
 from emendo.words import content_words
+from rag.evidence import code_match
+from rag.lexical import codes
 
 CITATION = re.compile(r"\s*\[(\d{1,2})\]")
 # A statement ends at . ! ? or : followed by space, at a line break, or after its citations; "1." of a step is not an end.
-_SENTENCE_END = re.compile(r"(?<=[.!?])((?:\s*\[\d{1,2}\])*)(?:\s+|$)(?=[^a-z]|$)|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])((?:\s*\[\d{1,2}\])*)(?:\s+|$)(?=[^a-z]|$)|\n+")
 _ABBREVIATION = re.compile(r"(?:^|\s)(?:e\.g|i\.e|approx|no|fig|etc|vs|max|min|incl|\d{1,3})\.$", re.I)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+
+
+_MEASURE = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)*)(?:\s?-?\s?(°\s?[CF]|%|[a-zA-Zµ]+))?")
+_UNIT_NAMES = {
+    "s": "s sec secs second seconds",
+    "min": "min mins minute minutes",
+    "h": "h hr hrs hour hours",
+    "day": "d day days",
+    "week": "week weeks",
+    "month": "month months",
+    "year": "year years",
+    "°c": "°c c celsius",
+    "°f": "°f f fahrenheit",
+    "%": "% percent",
+    "mm": "mm millimetre millimetres millimeter millimeters",
+    "cm": "cm centimetre centimetres centimeter centimeters",
+    "m": "m metre metres meter meters",
+    "in": "in inch inches",
+    "ft": "ft foot feet",
+    "ml": "ml millilitre millilitres milliliter milliliters",
+    "l": "l litre litres liter liters",
+    "g": "g gram grams",
+    "kg": "kg kilogram kilograms",
+    "v": "v volt volts",
+    "w": "w watt watts",
+    "a": "a amp amps ampere amperes",
+    "hz": "hz hertz",
+    "khz": "khz",
+    "mhz": "mhz",
+    "bar": "bar bars",
+}
+_UNIT = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split()}
 
 
 def split_sentences(text: str) -> list[str]:
@@ -34,12 +68,30 @@ def numbers(text: str) -> set[str]:
 
 
 def supports(passage: str, sentence: str, least_overlap: float = 0.6) -> bool:
-    """Whether every number of the sentence stands in the passage and at least 60 % of its content words do."""
+    """Whether the passage has every number of the sentence, with no other unit of measure, and at least 60 % of its words."""
     bare = CITATION.sub(" ", sentence)
     if not numbers(bare) <= set(_NUMBER.findall(passage)):
         return False
-    wanted, held = content_words(bare), set(content_words(passage))
-    return bool(wanted) and sum(word in held for word in wanted) >= least_overlap * len(wanted)
+    held_units = _units_of_numbers(passage)
+    for number, units in _units_of_numbers(bare).items():
+        held = held_units.get(number, set())
+        if "" not in held and held.isdisjoint(units - {""}) and units != {""}:
+            return False
+    wanted, words = content_words(bare), set(content_words(passage))
+    return bool(wanted) and sum(word in words for word in wanted) >= least_overlap * len(wanted)
+
+
+def answers_another(question: str, statement: str) -> bool:
+    """Whether the statement is the entry of another code than the question asks for: E03's row is no answer to E02."""
+    return bool(code_match(set(codes(question)), statement)[2])
+
+
+def _units_of_numbers(text: str) -> dict[str, set[str]]:
+    """number -> the units of measure that follow it in the text, "" where none does."""
+    found: dict[str, set[str]] = {}
+    for number, unit in _MEASURE.findall(text):
+        found.setdefault(number.rstrip(".,"), set()).add(_UNIT.get(unit.replace(" ", "").lower(), ""))
+    return found
 
 
 def drop_unknown_marks(text: str, passages: int) -> str:
@@ -47,10 +99,11 @@ def drop_unknown_marks(text: str, passages: int) -> str:
     return CITATION.sub(lambda mark: mark.group(0) if 1 <= int(mark.group(1)) <= passages else "", text)
 
 
-def resolve_citations(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
+def resolve_citations(text: str, hits: Sequence[Hit], question: str = "") -> tuple[Citation, ...]:
     """One Citation for each `[n]` of each statement, in order; numbers outside 1..len(hits) are left out.
 
     A statement without a mark of its own belongs to the next mark on its line, as in `First do this. Then that. [2]`.
+    An entry of another code than the `question` asks for is not supported.
     """
     found, waiting = [], []
     for sentence in split_sentences(text):
@@ -63,7 +116,7 @@ def resolve_citations(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
         waiting = []
         for n in dict.fromkeys(marks):
             if 1 <= n <= len(hits):
-                found.append(_citation(n, quote, hits[n - 1]))
+                found.append(_citation(n, quote, hits[n - 1], question))
     return tuple(found)
 
 
@@ -74,7 +127,7 @@ def unsupported(text: str, hits: Sequence[Hit]) -> list[str]:
     return [sentence for sentence in bare if content_words(sentence) and sentence not in good]
 
 
-def _citation(n: int, quote: str, hit: Hit) -> Citation:
+def _citation(n: int, quote: str, hit: Hit, question: str) -> Citation:
     chunk = hit.chunk
     return Citation(
         n=n,
@@ -85,5 +138,5 @@ def _citation(n: int, quote: str, hit: Hit) -> Citation:
         pages=chunk.pages,
         source=chunk.source,
         quote=quote,
-        supported=supports(f"{chunk.header}\n{chunk.text}", quote),
+        supported=supports(f"{chunk.header}\n{chunk.text}", quote) and not answers_another(question, quote),
     )

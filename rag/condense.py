@@ -12,6 +12,14 @@ _POINTER = re.compile(r"\b(it|its|that|this|those|these|them|they|there|one|ones
 _OPENER = re.compile(r"^\s*(and|but|or|so|also|what about|how about|ok|okay|then|why)\b", re.I)
 
 
+_ASKED_BACK = "Which product is this about: "
+
+
+def ask_back(products: Sequence[str]) -> str:
+    """The question back when the manuals of several products say the same."""
+    return f"{_ASKED_BACK}{', '.join(products[:-1])} or {products[-1]}?"
+
+
 def needs_history(question: str) -> bool:
     """Whether the question leans on what was said before: it points back, opens as a continuation, or is very short."""
     words = content_words(question)
@@ -19,7 +27,10 @@ def needs_history(question: str) -> bool:
 
 
 def condense(question: str, history: Sequence[Answer]) -> str:
-    """The question to search for: itself, or with the last turn's question put before it when it leans on that."""
-    if not history or not needs_history(question):
+    """The question to search for: itself, or with the last turn's question put before it when it leans on that.
+
+    The reply to a question back names the product of the question before it.
+    """
+    if not history or not (needs_history(question) or history[-1].text.startswith(_ASKED_BACK)):
         return question
     return f"{history[-1].standalone} {question}"

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from langchain_core.embeddings import Embeddings
 
 from emendo.quiet import quiet_libraries
 from emendo.records import UserError
+from rag import bert
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,12 +70,18 @@ class SentenceEmbedder(Embedder):
         return tokenizer
 
     @cached_property
-    def _model(self) -> Any:
+    def _encode(self) -> Callable[[Sequence[str]], np.ndarray]:
+        if bert.can_load(self.folder):
+            return bert.BertEncoder(self.folder, self.max_tokens).encode
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         quiet_libraries()
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+        model = SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+        # it sorts a call's texts by length, so that a batch holds texts of like length
+        return lambda texts: model.encode(
+            list(texts), batch_size=BATCH_SIZE, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+        )
 
     @cached_property
     def dimension(self) -> int:  # type: ignore[override]
@@ -92,11 +99,7 @@ class SentenceEmbedder(Embedder):
 
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        # sentence-transformers sorts a call's texts by length, so that a batch holds texts of like length
-        vectors = self._model.encode(
-            list(texts), batch_size=BATCH_SIZE, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-        )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        return np.ascontiguousarray(self._encode(texts), dtype=np.float32)
 
 
 class HashEmbedder(Embedder):

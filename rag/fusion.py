@@ -10,21 +10,26 @@ from itertools import pairwise
 
 from emendo.records import Chunk
 from emendo.words import stem_sequence, stems
-from rag.lexical import telling_words
+from rag.lexical import codes, telling_words
 
 _LABEL_BREAK = re.compile(r"\n| / | > |: |\. ")
 _LABEL_WORDS = 6  # a longer line is a sentence
+_LONG_ENOUGH = 300  # characters
+_START = 12  # characters in which a line begins with a code
 
 
 @dataclass(frozen=True)
 class FusionWeights:
     """Weights of features between 0 and 1 that mean the same in any manual; docs/retrieval.md tells how they were fitted."""
 
-    lexical: float = 1.0  # BM25 as a share of the best candidate's
-    dense: float = 1.5  # cosine
-    coverage: float = 0.75  # share of the question's words found in header and text
-    adjacency: float = 1.0  # share of the question's neighbouring words that are neighbours there, too
-    label: float = 0.3  # how well a short line of the text (a menu entry, a run-in heading) is the question's subject
+    lexical: float = 0.4  # BM25 as a share of the best candidate's
+    dense: float = 1.7  # cosine
+    coverage: float = 0.6  # share of the question's words found in header and text
+    adjacency: float = 0.9  # share of the question's neighbouring words that are neighbours there, too
+    label: float = 0.35  # how well a short line of the text (a menu entry, a run-in heading) is the question's subject
+    code: float = 0.6  # share of the question's codes (E02) that head the section, a line or a row
+    length: float = 0.3  # share of 300 characters that the passage has: a menu path alone explains nothing
+    sentence: float = 1.0  # cosine of the passage's best sentence, step or row; taken of the best passages only
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Terms:
 
     order: tuple[str, ...]
     weight: dict[str, float]
+    codes: frozenset[str] = frozenset()  # joined forms, see rag.lexical.codes
 
     @property
     def total(self) -> float:
@@ -42,7 +48,7 @@ class Terms:
 def question_terms(question: str, rareness: Callable[[str], float]) -> Terms:
     """`rareness` gives a word's inverse frequency in the index."""
     words = [(stem, word) for word in telling_words(question) for stem in stem_sequence(word)]
-    return Terms(tuple(stem for stem, _ in words), {stem: rareness(word) for stem, word in words})
+    return Terms(tuple(stem for stem, _ in words), {stem: rareness(word) for stem, word in words}, frozenset(codes(question)))
 
 
 def fused_scores(
@@ -62,6 +68,8 @@ def fused_scores(
         score += weights.coverage * coverage(terms, {*heading, *body})
         score += weights.adjacency * adjacency(terms, heading, body)
         score += weights.label * label_match(terms, chunk.text)
+        score += weights.code * code_match(terms, " ".join(chunk.section[-1:]), chunk.text)
+        score += weights.length * min(1.0, len(chunk.text) / _LONG_ENOUGH)
         scores[chunk.chunk_id] = score
     return scores
 
@@ -88,6 +96,14 @@ def label_match(terms: Terms, text: str) -> float:
         if 0 < len(label) <= _LABEL_WORDS:
             best = max(best, len(label & terms.weight.keys()) / len(label) * coverage(terms, label))
     return best
+
+
+def code_match(terms: Terms, heading: str, text: str) -> float:
+    """Share, 0..1, of the question's codes that the heading names or a line begins with: `E02 - Sensor`, `E02 | ...`."""
+    if not terms.codes:
+        return 0.0
+    starts = [line.split(" | ")[0].lstrip("-•* ")[:_START] for line in text.split("\n")]
+    return len(terms.codes.intersection(code for start in (heading, *starts) for code in codes(start))) / len(terms.codes)
 
 
 def inverse_frequency(found_in: int, total: int) -> float:

@@ -28,6 +28,7 @@ CREATE INDEX chunks_by_vector ON chunks (vector_key);
 CREATE VIRTUAL TABLE words USING fts5({_NAMES}, content='chunks', content_rowid='row', tokenize='{TOKENIZE}');
 """
 _BATCH = 500  # placeholders in one SQL statement
+_PER_LIST = 39  # vectors that FAISS wants to place the centre of a list by
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,19 @@ class Index:
         rows = self._database.execute("SELECT record, body FROM chunks WHERE doc_id = ? ORDER BY row", (doc_id,))
         return [_read_chunk(*row) for row in rows]
 
+    def sizes(self) -> dict[str, int]:
+        """doc_id -> its number of chunks."""
+        return dict(self._database.execute("SELECT doc_id, count(*) FROM chunks GROUP BY doc_id"))
+
+    def around(self, chunk_id: str, reach: int) -> list[Chunk]:
+        """The chunk with up to `reach` chunks of its document on either side, in reading order; [] for an unknown one."""
+        found = self._database.execute(
+            "SELECT other.record, other.body FROM chunks AS hit JOIN chunks AS other ON other.doc_id = hit.doc_id"
+            " AND other.row BETWEEN hit.row - ? AND hit.row + ? WHERE hit.chunk_id = ? ORDER BY other.row",
+            (reach, reach, chunk_id),
+        )
+        return [_read_chunk(*row) for row in found]
+
     def get_chunks(self, ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in this order. KeyError for an id that is not in the index."""
         found = {
@@ -91,8 +105,10 @@ class Index:
             rows = [row for (row,) in self._select("row", "doc_id", list(doc_ids))]
             if not rows:
                 return []
-            parameters: Any = faiss.SearchParameters
-            options["params"] = parameters(sel=faiss.IDSelectorBatch(np.array(rows, dtype=np.int64)))
+            selected = faiss.IDSelectorBatch(np.array(rows, dtype=np.int64))
+            lists = getattr(self._vectors, "nlist", 0)  # all of them, so that the k of a small product are found
+            parameters: Any = faiss.SearchParametersIVF if lists else faiss.SearchParameters
+            options["params"] = parameters(sel=selected, nprobe=lists) if lists else parameters(sel=selected)
         scores, found = self._vectors.search(vector.reshape(1, -1), k, **options)
         best = [(int(row), float(score)) for row, score in zip(found[0], scores[0], strict=True) if row >= 0]
         names = dict(self._select("row, chunk_id", "row", [row for row, _ in best]))
@@ -175,6 +191,7 @@ class SnapshotBuilder:
             self._database = sqlite3.connect(folder / CHUNKS)
         self._database.execute("PRAGMA journal_mode = OFF")  # the folder is thrown away when a write fails
         self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute("PRAGMA secure_delete = ON")  # a deleted document leaves no bytes in the file
 
     def add(self, origin: Origin, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
         """Add a document's chunks with their vectors, shape (len(chunks), dimension)."""
@@ -218,6 +235,32 @@ class SnapshotBuilder:
     def chunks(self) -> int:
         return int(self._vectors.ntotal)
 
+    def use_lists(self, lists: int) -> None:
+        """Group the vectors into `lists` lists of which a search reads the nearest sixteenth (FAISS IVF); 0: read all, exactly.
+
+        Later additions and removals keep the lists. UserError for more lists than the passages can train.
+        """
+        import faiss
+        import numpy as np
+
+        most = self.chunks // _PER_LIST
+        if lists > most:
+            raise UserError(
+                f"{lists} lists for {self.chunks} passages; expected {most} at most (about {_PER_LIST} passages each)"
+            )
+        rows = np.array([row for (row,) in self._database.execute("SELECT row FROM chunks ORDER BY row")], dtype=np.int64)
+        vectors = self._vectors.reconstruct_batch(rows)
+        flat = faiss.IndexFlatIP(self.embedder.dimension)
+        grouped: Any = faiss.IndexIDMap2(flat)
+        if lists:
+            grouped = faiss.IndexIVFFlat(flat, self.embedder.dimension, lists, faiss.METRIC_INNER_PRODUCT)
+            library: Any = faiss  # its type stubs lack the next name
+            grouped.set_direct_map_type(library.DirectMap.Hashtable)  # finds a vector by its row, to reuse or remove it
+            grouped.nprobe = max(1, lists // 16)
+            grouped.train(vectors)
+        grouped.add_with_ids(vectors, rows)
+        self._vectors = grouped
+
     def publish(self, chunking: dict[str, Any]) -> str:
         """Write and switch; returns the new snapshot's id. Nothing can be added afterwards."""
         import faiss
@@ -232,8 +275,13 @@ class SnapshotBuilder:
 
 
 def indexed_text(chunk: Chunk) -> str:
-    """What is embedded for a chunk: its header and its text."""
-    return f"{chunk.header}\n{chunk.text}" if chunk.header else chunk.text
+    """What is embedded for a chunk: its headings, its context where one was written, and its text.
+
+    The manual's title is left out: it tells no passage of the manual from another, and with it the passages that related manuals
+    share would be embedded once for each of them.
+    """
+    headings = chunk.header.removeprefix(chunk.title).removeprefix(" > ")
+    return "\n".join(part for part in (headings, chunk.context, chunk.text) if part)
 
 
 def vector_key(chunk: Chunk) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from emendo.records import Chunk
-from emendo.words import content_words
+from emendo.words import cjk_parts, content_words
 
 TOKENIZE = "porter unicode61 remove_diacritics 2"
 COLUMNS = ("title", "header", "body", "codes")
@@ -36,9 +36,9 @@ def columns(chunk: Chunk) -> tuple[str, str, str, str]:
     product = "" if chunk.product == chunk.title else chunk.product
     return (
         f"{chunk.title} {product}".strip(),
-        " ".join(chunk.section),
+        " ".join((*chunk.section, chunk.context)).strip(),
         chunk.text,
-        " ".join(codes(f"{chunk.header} {chunk.text}")),
+        " ".join(codes(f"{chunk.header} {chunk.text}") + cjk_parts(f"{chunk.header} {chunk.text}")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Question -> hits: search by meaning and by words within the right product, fuse, drop near-copies."""
+"""Question -> hits: search by meaning and by words within the right product, fuse, rank by best sentences, drop near-copies."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emendo.records import Chunk, Hit
+from emendo.units import split_units
 from emendo.words import stems
-from rag.confidence import answer_confidence
+from rag.confidence import PASSAGES, answer_confidence
 from rag.embedder import Embedder
-from rag.focus import Focus
+from rag.evidence import Evidence, find_evidence
+from rag.focus import cut_to_evidence
 from rag.fusion import FusionWeights, fused_scores, inverse_frequency, question_terms
 from rag.index import Index
+from rag.passages import grow_hits
 from rag.scope import ProductNames, Scope, chosen_scope
+from rag.unit_vectors import UnitVectors
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,13 @@ class RetrieveSettings:
     coverage_weight: float = FusionWeights.coverage
     adjacency_weight: float = FusionWeights.adjacency
     label_weight: float = FusionWeights.label
+    code_weight: float = FusionWeights.code
+    length_weight: float = FusionWeights.length
+    sentence_weight: float = FusionWeights.sentence
+    reranked: int = 10  # best passages that are ranked again with their best sentence
     same_above: float = 0.9  # share of words two passages of one product may have in common before the lower one is dropped
     find_product: bool = True  # search only the product that the question names
+    section_characters: int = 2000  # a passage is shown with its section's text around it up to this; 0 shows it alone
 
 
 class Retriever:
@@ -39,11 +48,20 @@ class Retriever:
         self.embedder = embedder
         self.settings = settings or RetrieveSettings()
         self._documents = index.documents()
-        self._names = ProductNames(self._documents)
+        self._names = ProductNames(self._documents, index.sizes())
         self._rareness: dict[str, float] = {}
-        self.focus = Focus(embedder)
+        self.unit_vectors = UnitVectors(embedder)
         s = self.settings
-        self._weights = FusionWeights(s.lexical_weight, s.dense_weight, s.coverage_weight, s.adjacency_weight, s.label_weight)
+        self._weights = FusionWeights(
+            s.lexical_weight,
+            s.dense_weight,
+            s.coverage_weight,
+            s.adjacency_weight,
+            s.label_weight,
+            s.code_weight,
+            s.length_weight,
+            s.sentence_weight,
+        )
 
     def search(self, question: str, k: int = 8, product: str = "") -> list[Hit]:
         """The `k` best passages, best first; [] for a question without a word. UserError for an unknown product."""
@@ -54,17 +72,39 @@ class Retriever:
         lexical = dict(self._lexical(question, scope))
         chunks = self.index.get_chunks(list(dense | lexical))
         scores = fused_scores(question_terms(question, self.rareness), chunks, dense, lexical, self._weights)
-        # equal scores keep the manual's order, so that a result never depends on the order of a dictionary
-        chunks.sort(key=lambda chunk: (-scores[chunk.chunk_id], chunk.doc_id, chunk.position))
-        kept = _without_copies(chunks, k, self.settings.same_above)
+        sentence = self._sentence_cosines(question, _ranked(chunks, scores)[: self.settings.reranked])
+        lowest = min(sentence.values(), default=0.0)  # the others' best sentence is taken for no nearer than these
+        for chunk in chunks:
+            scores[chunk.chunk_id] += self._weights.sentence * sentence.get(chunk.chunk_id, lowest)
+        kept = _without_copies(_ranked(chunks, scores), k, self.settings.same_above)
         stages = _stages(dense, lexical)
+        for chunk_id, cosine in sentence.items():
+            stages[chunk_id]["sentence_cosine"] = cosine
         return [
             Hit(c, scores[c.chunk_id], rank, stages[c.chunk_id] | {"fused": scores[c.chunk_id]}) for rank, c in enumerate(kept, 1)
         ]
 
-    def confidence(self, question: str, hits: Sequence[Hit]) -> float:
-        """0..1, that the hits hold an answer to the question (see rag.confidence)."""
-        return answer_confidence(question_terms(question, self.rareness), hits)
+    def passages(self, question: str, k: int = 8, product: str = "") -> list[Hit]:
+        """Like `search`, each hit with the text of its section around it, and none twice: what a person or an LLM reads."""
+        return self.grow(self.search(question, 2 * k, product))[:k]
+
+    def grow(self, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits with the text of their sections around them (see rag.passages)."""
+        return grow_hits(self.index, hits, self.settings.section_characters)
+
+    def confidence(self, question: str, hits: Sequence[Hit], evidence: Sequence[Evidence] | None = None) -> float:
+        """0..1, that the hits hold an answer to the question (see rag.confidence). `evidence` is found where it is not given."""
+        if evidence is None:
+            evidence = self.evidence(question, hits[:PASSAGES])
+        return answer_confidence(question, question_terms(question, self.rareness), hits, evidence)
+
+    def evidence(self, question: str, hits: Sequence[Hit]) -> list[Evidence]:
+        """Every sentence, step and row of the hits in reading order, and how well it answers the question."""
+        return find_evidence(question, question_terms(question, self.rareness), hits, self.unit_vectors.cosines)
+
+    def focus(self, question: str, hits: Sequence[Hit], passages: int, units: int) -> tuple[list[Hit], list[Evidence]]:
+        """The best `passages` of the hits, each cut to its best `units` units in a row, and how well these answer (rag.focus)."""
+        return cut_to_evidence(self.evidence(question, hits), hits, passages, units)
 
     def scope(self, question: str, product: str = "") -> Scope:
         """Where this question is searched."""
@@ -78,6 +118,17 @@ class Retriever:
             self._rareness[word] = inverse_frequency(self.index.document_frequency(word), self.index.manifest.chunks)
         return self._rareness[word]
 
+    def _sentence_cosines(self, question: str, chunks: Sequence[Chunk]) -> dict[str, float]:
+        """chunk_id -> cosine of the question and the chunk's best sentence, step or row."""
+        if not self._weights.sentence:
+            return {}
+        units = [(chunk.chunk_id, unit.text) for chunk in chunks for unit in split_units(chunk.text, 0)]
+        best: dict[str, float] = {}
+        cosines = self.unit_vectors.cosines(question, [text for _, text in units])
+        for (chunk_id, _), cosine in zip(units, cosines, strict=True):
+            best[chunk_id] = max(cosine, best.get(chunk_id, -1.0))
+        return best
+
     def _dense(self, question: str, scope: Scope) -> list[tuple[str, float]]:
         if not self.settings.use_dense:
             return []
@@ -87,6 +138,25 @@ class Retriever:
         if not self.settings.use_lexical:
             return []
         return self.index.lexical(question, self.settings.candidates, scope.doc_ids)
+
+
+def tied_products(hits: Sequence[Hit], same_above: float = 0.6) -> tuple[str, ...]:
+    """The products whose manuals say the same as the best hit, best first, () when only its own does.
+
+    Manuals of look-alike products share whole sections; which product is meant must then be asked. Passages say the same when
+    they share more than `same_above` of their words. Nothing is tied where a product was chosen or named: only it is searched.
+    """
+    if not hits:
+        return ()
+    words = stems(hits[0].chunk.text)
+    same = [hit.chunk.product for hit in hits if _overlap(words, stems(hit.chunk.text)) > same_above]
+    products = tuple(dict.fromkeys(same))
+    return products if len(products) > 1 else ()
+
+
+def _ranked(chunks: Sequence[Chunk], scores: dict[str, float]) -> list[Chunk]:
+    """Best first; equal scores keep the manual's order, so that a result never depends on the order of a dictionary."""
+    return sorted(chunks, key=lambda chunk: (-scores[chunk.chunk_id], chunk.doc_id, chunk.position))
 
 
 def _stages(dense: dict[str, float], lexical: dict[str, float]) -> dict[str, dict[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
@@ -17,6 +17,7 @@ _ALTERNATIVES = re.compile(r"\s*(?:[/|(),;:]|\bor\b|\band\b)\s*")
 _GENERIC = STOP_WORDS | set(
     "manual user users guide handbook instructions owner owners quick start reference documentation help".split()
 )
+_LEAST_CHUNKS = 12  # what holds fewer is a page ("Settings"), and its name a word of many questions
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,14 @@ class Scope:
 
 
 def chosen_scope(product: str, documents: Sequence[Document]) -> Scope:
-    """The documents of a product, given by its name, a title or a doc_id in any case. UserError naming the known ones."""
+    """The documents of a product, given by its name, a title, a doc_id or the folder it was indexed from, in any case; by words
+    that its name holds where it is none of these. UserError naming the known products.
+    """
     wanted = product.strip().casefold()
-    found = [d.doc_id for d in documents if wanted in (d.product.casefold(), d.title.casefold(), d.doc_id.casefold())]
+    words = set(_words(product))
+    found = [d.doc_id for d in documents if wanted in {d.product.casefold(), d.title.casefold(), d.doc_id.casefold()}]
+    found = found or [d.doc_id for d in documents if d.source.casefold().startswith(f"{wanted}/")]
+    found = found or [d.doc_id for d in documents if words and words <= set(_words(f"{d.product} {d.title}"))]
     if not found:
         known = sorted({d.product for d in documents})
         near = get_close_matches(product, known, n=1)
@@ -39,14 +45,19 @@ def chosen_scope(product: str, documents: Sequence[Document]) -> Scope:
 
 
 class ProductNames:
-    """The products of an index, to be recognised in questions."""
+    """The products of an index, to be recognised in questions. `sizes` gives the chunks of each document, by doc_id."""
 
-    def __init__(self, documents: Sequence[Document]):
+    def __init__(self, documents: Sequence[Document], sizes: Mapping[str, int] | None = None):
         self._documents = documents
-        self._names = {d.doc_id: [_words(v) for v in _variants(d)] for d in documents}
+        shared = Counter(document.product for document in documents)
+        # the title of one document among others of its product is that of a part or a page
+        self._names = {d.doc_id: _names(d.product if shared[d.product] > 1 else f"{d.product} / {d.title}") for d in documents}
+        chunks: Counter[str] = Counter()
         products: dict[str, set[str]] = {}
         for document in documents:
             products.setdefault(document.product, set()).update(*self._names[document.doc_id])
+            chunks[document.product] += _LEAST_CHUNKS if sizes is None else sizes.get(document.doc_id, 0)
+        self._pages = {product for product in products if chunks[product] < _LEAST_CHUNKS}
         self._count = len(products)
         self._spread = Counter(word for words in products.values() for word in words)  # word -> products whose name has it
 
@@ -54,33 +65,36 @@ class ProductNames:
         """The documents of the product that the question names, everything when it names none.
 
         A product is named by a word with a digit that not all share (S10, TSDZ2), or by all words of one of its names where
-        most products do not share one of them. The rarest word decides, then how much of the name was said: "S10" is the S10,
-        not the S10 Lite.
+        most products do not share one of them and it is more than a page. The rarest word decides, then how much of the name
+        was said: "S10" is the S10, not the S10 Lite.
         """
         if self._count < 2:
             return Scope()
         asked = set(_words(question))
-        scores = {document.doc_id: self._score(asked, self._names[document.doc_id]) for document in self._documents}
+        scores = {d.doc_id: self._score(asked, self._names[d.doc_id], d.product in self._pages) for d in self._documents}
         best = max(scores.values(), default=(0.0, 0.0))
         if best[0] <= 0:
             return Scope()
         return Scope(frozenset(doc_id for doc_id, score in scores.items() if score == best))
 
-    def _score(self, asked: set[str], variants: Sequence[Sequence[str]]) -> tuple[float, float]:
+    def _score(self, asked: set[str], variants: Sequence[Sequence[str]], page: bool) -> tuple[float, float]:
         """(rareness of the naming words, share of the name that was said) of the best variant; (0, 0) when it is not named."""
         best = (0.0, 0.0)
         for variant in variants:
             said = [word for word in variant if word in asked]
             telling = [w for w in said if any(c.isdigit() for c in w) and self._spread[w] < self._count]
-            if telling or (said == list(variant) and any(2 * self._spread[w] <= self._count for w in said)):
+            whole = said == list(variant) and any(2 * self._spread[w] <= self._count for w in said)
+            if telling or (whole and not page):
                 rareness = max(1 / self._spread[w] for w in said)
                 best = max(best, (rareness, len(said) / len(variant)))
         return best
 
 
-def _variants(document: Document) -> list[str]:
-    """ "Galaxy S10e / S10 / S10+ (AT&T)" is known by each of its parts, and a document by its product and its title."""
-    return [part for name in {document.product, document.title} for part in _ALTERNATIVES.split(name) if _words(part)]
+def _names(text: str) -> list[list[str]]:
+    """ "Galaxy S10e / S10 / S10+ (AT&T)" is known by each of its parts; "Dire Wolf" also as "direwolf"."""
+    parts = [words for part in _ALTERNATIVES.split(text) if (words := _words(part))]
+    joined = [["".join(words)] for words in parts if len(words) == 2 and "".join(words).isalpha()]
+    return [*parts, *joined]
 
 
 def _words(text: str) -> list[str]:

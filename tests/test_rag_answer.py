@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from emendo.chat_models import load_chat_model
 from emendo.records import Answer
 from emendo.scripted_model import ScriptedChatModel
 from rag.answer import Answerer, AnswerSettings, Ask
@@ -107,3 +108,30 @@ def test_passages_that_do_not_fit_the_window_are_left_out(retriever):
     narrow = Answerer(retriever, Narrow(), AnswerSettings(max_new_tokens=160)).answer("amber light")
     assert len(wide.hits) > len(narrow.hits) >= 1
     assert narrow.hits == wide.hits[: len(narrow.hits)]
+
+
+@pytest.fixture(scope="module")
+def look_alikes(tmp_path_factory) -> Retriever:
+    """Two kettles whose manuals differ in one figure."""
+    folder = tmp_path_factory.mktemp("look-alikes")
+    (folder / "manuals").mkdir()
+    for name, minutes in (("K1", 3), ("K2", 5)):
+        text = MANUAL.replace("K1", name).replace("every 3 months", f"every {minutes} months")
+        (folder / "manuals" / f"{name}.md").write_text(text, encoding="utf-8")
+    embedder = load_embedder("hash")
+    ingest(folder / "index", folder / "manuals", embedder)
+    return Retriever(open_index(folder / "index", embedder), embedder)
+
+
+def test_look_alike_products_are_asked_back_and_the_reply_is_understood(look_alikes):
+    answerer = Answerer(look_alikes, load_chat_model("quote"))
+    first = answerer.answer("how often do I descale the kettle")
+    assert first.text in (f"Which product is this about: Kettle {a} or Kettle {b}?" for a, b in (("K1", "K2"), ("K2", "K1")))
+    assert first.citations == () and not first.abstained
+    assert "every 5 months" in answerer.answer("the Kettle K2", [first]).text
+    assert "every 5 months" in answerer.answer("how often do I descale the kettle K2").text
+    assert "every 3 months" in answerer.answer("how often do I descale the kettle", product="Kettle K1").text
+    *_, streamed = answerer.stream("how often do I descale the kettle")
+    assert streamed.text == first.text
+    never = Answerer(look_alikes, load_chat_model("quote"), AnswerSettings(ask_back=False))
+    assert "months. [1]" in never.answer("how often do I descale the kettle").text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from rag.citations import drop_unknown_marks, resolve_citations, split_sentences, supports, unsupported
@@ -42,3 +44,27 @@ def test_a_statement_without_mark_belongs_to_the_next_one(hits):
 def test_marks_without_a_passage_are_dropped(hits):
     assert drop_unknown_marks("Yes. [7] No. [2]", 3) == "Yes. No. [2]"
     assert resolve_citations("Yes. [9]", hits) == ()
+
+
+@pytest.mark.parametrize(
+    ("passage", "sentence", "good"),
+    [
+        ("Rinse for 30 seconds.", "Rinse for 30 sec.", True),
+        ("Rinse for 30 seconds.", "Rinse for 30 minutes.", False),
+        ("Heat to 92 °C (198 °F).", "Heat to 92 degrees, that is 198°F.", True),
+        ("Heat to 92 °C (198 °F).", "Heat to 92 °F.", False),
+        ("Weight in kg | 12\nDepth in cm | 30", "The weight is 12 kg, the depth 30 cm.", True),  # the unit stands in the heading
+        ("Use 2 tablets for 40 ml.", "Use 40 tablets.", True),  # not a unit of measure: not told apart
+    ],
+)
+def test_a_number_keeps_its_unit(passage, sentence, good):
+    assert supports(passage, sentence) is good
+
+
+def test_a_row_of_another_code_does_not_support_an_answer(hits):
+    text = "E02 | No water | Fill the tank\nE03 | Blocked | Descale"
+    table = [dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text=text))]
+    [right] = resolve_citations("E02 | No water | Fill the tank [1]", table, "what does error E-02 mean")
+    [wrong] = resolve_citations("E03 | Blocked | Descale [1]", table, "what does error E-02 mean")
+    [unasked] = resolve_citations("E03 | Blocked | Descale [1]", table, "when do I descale the S10")
+    assert (right.supported, wrong.supported, unasked.supported) == (True, False, True)

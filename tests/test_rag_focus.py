@@ -6,14 +6,26 @@ import dataclasses
 
 from emendo.units import split_units
 from rag.embedder import load_embedder
-from rag.focus import Focus
+from rag.evidence import find_evidence
+from rag.focus import cut_to_evidence
+from rag.fusion import question_terms
+from rag.unit_vectors import UnitVectors
 
 LONG = "The base draws 2,200 W. Use an earthed socket. Descale the kettle every 3 months. Use citric acid only. Rinse it twice."
 
 
+def cut_hits(question, hits, passages, units):
+    cosines = UnitVectors(load_embedder("hash")).cosines
+    evidence = find_evidence(question, question_terms(question, lambda word: 1.0), hits, cosines)
+    cut, left = cut_to_evidence(evidence, hits, passages, units)
+    shown = [unit.text for n, hit in enumerate(cut) for unit in split_units(hit.chunk.text, n)]
+    assert [found.unit.text for found in left] == (shown if left else [])
+    return cut
+
+
 def test_a_passage_keeps_its_best_sentences_and_its_identity(hits):
     whole = dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text=LONG))
-    [cut] = Focus(load_embedder("hash"))("how often should I descale the kettle", [whole], passages=1, units=2)
+    [cut] = cut_hits("how often should I descale the kettle", [whole], passages=1, units=2)
     assert cut.chunk.text == "Descale the kettle every 3 months. Use citric acid only."
     assert (cut.chunk.chunk_id, cut.chunk.pages, cut.chunk.header) == (
         whole.chunk.chunk_id,
@@ -23,20 +35,20 @@ def test_a_passage_keeps_its_best_sentences_and_its_identity(hits):
 
 
 def test_passages_are_ranked_by_their_best_sentence_and_numbered_again(hits):
-    cut = Focus(load_embedder("hash"))("when does the light turn amber", hits, passages=2, units=1)
+    cut = cut_hits("when does the light turn amber", hits, passages=2, units=1)
     assert cut[0].chunk.chunk_id == "c3"
     assert [hit.rank for hit in cut] == [1, 2]
 
 
 def test_steps_stay_on_lines_of_their_own(hits):
     steps = dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text="1. Open the lid.\n2. Fill it.\n3. Boil."))
-    [cut] = Focus(load_embedder("hash"))("open the lid", [steps], passages=1, units=3)
+    [cut] = cut_hits("open the lid", [steps], passages=1, units=3)
     assert cut.chunk.text == "1. Open the lid.\n2. Fill it.\n3. Boil."
 
 
 def test_a_passage_without_words_is_left_as_it_is(hits):
     empty = dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text="—"))
-    assert Focus(load_embedder("hash"))("anything", [empty], passages=2, units=2) == [empty]
+    assert cut_hits("anything", [empty], passages=2, units=2) == [empty]
 
 
 def test_units_are_sentences_steps_and_rows_without_the_header_row():

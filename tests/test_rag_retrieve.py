@@ -10,11 +10,13 @@ import pytest
 from conftest import make_chunk
 
 from emendo.records import Document, UserError
+from emendo.scripted_model import ScriptedChatModel
+from rag.answer import Answerer, AnswerSettings
 from rag.embedder import HashEmbedder
-from rag.fusion import FusionWeights, adjacency, coverage, fused_scores, label_match, question_terms
+from rag.fusion import FusionWeights, adjacency, code_match, coverage, fused_scores, label_match, question_terms
 from rag.index import open_index
 from rag.ingest import ingest
-from rag.retrieve import Retriever, RetrieveSettings
+from rag.retrieve import Retriever, RetrieveSettings, tied_products
 from rag.scope import ProductNames, chosen_scope
 
 PHONE = """# {name} user manual
@@ -29,6 +31,11 @@ Charge the {name} battery with the cable for {hours} hours.
 
 Tap the icon. The flash fires in the dark.
 """
+
+
+WITHOUT_TEXT = RetrieveSettings(
+    coverage_weight=0, adjacency_weight=0, label_weight=0, code_weight=0, length_weight=0, sentence_weight=0
+)
 
 
 def document(title: str, product: str = "", doc_id: str = "") -> Document:
@@ -51,7 +58,7 @@ def test_hits_are_ranked_and_tell_their_stages(retriever: Retriever) -> None:
     assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1)) and 3 <= len(hits) <= 4
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert hits[0].chunk.section[-1] == "Battery"
-    assert {"dense_rank", "dense_cosine", "lexical_rank", "lexical_score", "fused"} == set(hits[0].stages)
+    assert {"dense_rank", "dense_cosine", "lexical_rank", "lexical_score", "sentence_cosine", "fused"} == set(hits[0].stages)
     assert hits == retriever.search("How do I charge the battery?", k=4)
     assert retriever.search("  ") == []
 
@@ -59,6 +66,7 @@ def test_hits_are_ranked_and_tell_their_stages(retriever: Retriever) -> None:
 def test_a_product_that_was_chosen_is_searched_alone(retriever: Retriever) -> None:
     for product in ("galaxy-note-9", "GALAXY NOTE 9 user manual"):
         assert {hit.chunk.doc_id for hit in retriever.search("charge the battery", product=product)} == {"galaxy-note-9"}
+    assert retriever.scope("charge", "Note 9").doc_ids == {"galaxy-note-9"}, "words of its name will do"
     with pytest.raises(UserError, match=r"no product 'Galaxy S11'.*known: .*Galaxy Note 9"):
         retriever.search("charge", product="Galaxy S11")
 
@@ -91,7 +99,27 @@ def test_one_product_may_have_many_documents() -> None:
     assert chosen_scope("k1", documents).doc_ids == {"a", "b"}
     names = ProductNames(documents)
     assert names.named_scope("Is the K1 loud?").doc_ids == {"a", "b"}
-    assert names.named_scope("Is the deluxe edition loud?").doc_ids == {"a"}
+    assert names.named_scope("Is the deluxe edition loud?").doc_ids is None, "a part of a product is not a product"
+
+
+def test_documents_of_a_folder_can_be_chosen_by_its_name() -> None:
+    documents = [replace(document(title), source=f"wled/{title}.md") for title in ("Setup", "Effects")] + [document("Toaster")]
+    assert chosen_scope("WLED", documents).doc_ids == {"setup", "effects"}
+
+
+def test_the_title_of_a_page_names_no_product() -> None:
+    documents = [document("Settings"), document("Dire Wolf User Guide"), document("Aircraft")]
+    names = ProductNames(documents, {"settings": 7, "dire-wolf-user-guide": 450, "aircraft": 5})
+    assert names.named_scope("Where are the settings for other aircraft?").doc_ids is None
+    for question in ("Settings of the dire wolf", "Does direwolf have settings?"):
+        assert names.named_scope(question).doc_ids == {"dire-wolf-user-guide"}
+
+
+def test_look_alike_manuals_are_reported_as_tied(retriever: Retriever) -> None:
+    tied = tied_products(retriever.search("When does the flash fire?"))
+    assert set(tied) == {"Galaxy S10 user manual", "Galaxy S10 Lite user manual", "Galaxy Note 9 user manual"}
+    assert tied_products(retriever.search("When does the flash of the Note 9 fire?")) == ()
+    assert tied_products([]) == ()
 
 
 def test_near_copies_are_shown_once(tmp_path: Path) -> None:
@@ -107,7 +135,7 @@ def test_near_copies_are_shown_once(tmp_path: Path) -> None:
 
 
 def test_one_side_alone_keeps_its_order(retriever: Retriever) -> None:
-    plain = RetrieveSettings(coverage_weight=0, adjacency_weight=0, label_weight=0, find_product=False, same_above=1.0)
+    plain = replace(WITHOUT_TEXT, find_product=False, same_above=1.0)
     question = "flash in the dark"
     for side, expected in (
         ("use_lexical", retriever.index.dense(retriever.embedder.encode([question])[0], 50)),
@@ -119,6 +147,54 @@ def test_one_side_alone_keeps_its_order(retriever: Retriever) -> None:
         assert found == pytest.approx([score for _, score in expected[:3]])
 
 
+def test_the_best_sentence_lifts_its_passage(tmp_path: Path) -> None:
+    """The answer is one sentence of a passage on other things; the other passage is closer as a whole."""
+    filler = "Never immerse the base. Wipe the housing with a damp cloth. Unplug the appliance and let it cool down first."
+    (tmp_path / "k1.md").write_text(
+        f"# K1\n\n## Care\n\n{filler} Rinse the mesh filter weekly.\n\n"
+        "## Parts\n\nThe mesh filter in the lid, the mesh, a filter.\n"
+    )
+    embedder = HashEmbedder()
+    ingest(tmp_path / "index", tmp_path / "k1.md", embedder)
+    index = open_index(tmp_path / "index", embedder)
+
+    def first(settings: RetrieveSettings) -> str:
+        return Retriever(index, embedder, settings).search("rinse the mesh filter weekly")[0].chunk.section[-1]
+
+    dense = replace(WITHOUT_TEXT, use_lexical=False)
+    assert (first(dense), first(replace(dense, sentence_weight=1.0))) == ("Parts", "Care")
+
+
+def test_passages_hold_their_section_and_nothing_twice(tmp_path: Path) -> None:
+    text = "".join(
+        f"The pump of circuit {n} runs for {n + 10} minutes and then rests until it is cold again.\n\n" for n in range(40)
+    )
+    rows = "".join(f"| E{n:02d} | sensor {n} failed while heating | replace sensor {n} at once |\n" for n in range(60))
+    (tmp_path / "k1.md").write_text(
+        f"# K1\n\n## Pump\n\n{text}## Errors\n\n| Code | Cause | Remedy |\n|---|---|---|\n{rows}\n## End\n\nThe end.\n"
+    )
+    embedder = HashEmbedder()
+    ingest(tmp_path / "index", tmp_path / "k1.md", embedder)
+    index = open_index(tmp_path / "index", embedder)
+    retriever = Retriever(index, embedder)
+    for question, section in (("pump of circuit 17", "Pump"), ("E31 sensor 31 failed", "Errors")):
+        alone, grown = retriever.search(question, k=8), retriever.passages(question, k=8)
+        best = grown[0].chunk
+        assert best.chunk_id == alone[0].chunk.chunk_id and best.section[-1] == section
+        assert len(alone[0].chunk.text) < len(best.text) <= 2000
+        lines = [line for hit in grown for line in hit.chunk.text.split("\n") if not line.startswith("Code |")]
+        assert len(lines) == len(set(lines)) and [hit.rank for hit in grown] == list(range(1, len(grown) + 1))
+        assert best.text.count("Code | Cause | Remedy") == (section == "Errors")
+    model = ScriptedChatModel(otherwise="It rests. [1]")
+    shown = [
+        Answerer(retriever, model, AnswerSettings(whole_sections=whole)).answer("pump of circuit 17").hits[0].chunk
+        for whole in (True, False)
+    ]
+    assert shown[0].chunk_id == shown[1].chunk_id and len(shown[0].text) > len(shown[1].text), "a model that writes reads more"
+    off = Retriever(index, embedder, RetrieveSettings(section_characters=0))
+    assert off.passages("pump of circuit 17", k=3) == off.search("pump of circuit 17", k=6)[:3]
+
+
 def test_text_features_stay_between_0_and_1() -> None:
     terms = question_terms("How do I reset the sound output?", lambda word: 2.0)
     assert coverage(terms, {"sound", "output"}) == pytest.approx(2 / 3)
@@ -126,6 +202,15 @@ def test_text_features_stay_between_0_and_1() -> None:
     assert adjacency(terms, ["output", "sound", "reset"]) == 1.0
     assert label_match(terms, "Press the button.\nSound Output\nChoose one.") == pytest.approx(2 / 3)
     assert label_match(terms, "") == 0.0 and coverage(question_terms("", lambda word: 2.0), {"a"}) == 0.0
+
+
+def test_a_code_counts_where_a_line_begins_with_it() -> None:
+    terms = question_terms("My bike shows E-02 after 5 km", lambda word: 1.0)
+    for line in ("E02 - Torque sensor", "- E 02: check the plug", "E02 | torque | restart"):
+        assert code_match(terms, "Errors", line) == 1.0
+    assert code_match(terms, "If the display shows E02", "Restart it.") == 1.0
+    assert code_match(terms, "", "Restart the bike after it has shown E02.") == 0.0
+    assert code_match(question_terms("no code", lambda word: 1.0), "", "E02") == 0.0
 
 
 def test_words_that_stand_together_win_over_words_apart() -> None:
@@ -158,6 +243,6 @@ def test_a_real_manual_is_answered_better_by_both_sides_than_by_one(shared_data:
         ]
         return sum(found) / len(rows)
 
-    plain = RetrieveSettings(use_lexical=False, coverage_weight=0, adjacency_weight=0, label_weight=0)
+    plain = replace(WITHOUT_TEXT, use_lexical=False)
     both, dense = first_hits(RetrieveSettings()), first_hits(plain)
     assert both >= 0.7 and both > dense

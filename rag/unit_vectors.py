@@ -1,0 +1,34 @@
+"""How alike a question and single sentences are, by the index's own embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rag.embedder import Embedder
+
+
+class UnitVectors:
+    """Keeps the vectors of units it has seen: the same passages are found for many questions."""
+
+    def __init__(self, embedder: Embedder, most_kept: int = 50_000):
+        self.embedder = embedder
+        self.most_kept = most_kept
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def cosines(self, question: str, texts: Sequence[str]) -> list[float]:
+        """Of the question with each text."""
+        [asked, *vectors] = self._encode([question, *texts])
+        return [float(asked @ vector) for vector in vectors]
+
+    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        known = {text: vector for text in texts if (vector := self._vectors.get(text)) is not None}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            new = dict(zip(missing, self.embedder.encode(missing), strict=True))
+            known |= new
+            if len(self._vectors) + len(new) > self.most_kept:
+                self._vectors = {}
+            self._vectors.update(new)
+        return [known[text] for text in texts]

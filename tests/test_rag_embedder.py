@@ -1,0 +1,69 @@
+"""The bundled embedder computes what sentence-transformers computes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from rag import bert
+from rag.embedder import SentenceEmbedder, load_embedder
+
+TEXTS = [
+    "Descale the kettle every 3 months.",
+    "",
+    "E-04",
+    "Schließen Sie das Gerät an. 日本語 🙂",
+    "word " * 400,
+    "Use an earthed socket. " * 20,
+]
+
+
+@pytest.fixture(scope="module")
+def embedder() -> SentenceEmbedder:
+    found = load_embedder("minilm")
+    assert isinstance(found, SentenceEmbedder)
+    return found
+
+
+def test_vectors_are_those_of_sentence_transformers(embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    reference = SentenceTransformer(str(embedder.folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    monkeypatch.setattr(bert, "has_native_bfloat16", lambda: False)
+    exact = bert.BertEncoder(embedder.folder, embedder.max_tokens).encode(TEXTS)
+    np.testing.assert_allclose(exact, reference, atol=2e-6)
+    shipped = embedder.encode(TEXTS)
+    assert (shipped * reference).sum(axis=1).min() > 0.9995
+    np.testing.assert_allclose(np.linalg.norm(shipped, axis=1), 1.0, atol=1e-5)
+
+
+def test_a_text_has_its_vector_whatever_stands_beside_it(embedder: SentenceEmbedder) -> None:
+    together = embedder.encode(TEXTS)
+    alone = np.concatenate([embedder.encode([text]) for text in TEXTS])
+    assert (together * alone).sum(axis=1).min() > 0.9995
+    assert embedder.encode([]).shape == (0, 384)
+
+
+def test_only_what_bert_computes_is_taken_from_it(embedder: SentenceEmbedder, tmp_path: Path) -> None:
+    assert bert.can_load(embedder.folder)
+    for file, change in (("config.json", {"model_type": "mpnet"}), ("1_Pooling/config.json", {"pooling_mode_cls_token": True})):
+        folder = tmp_path / file.replace("/", "-")
+        shutil.copytree(embedder.folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+        (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | change))
+        assert not bert.can_load(folder)
+
+
+def test_embedding_loads_neither_transformers_nor_sentence_transformers() -> None:
+    code = (
+        "import sys\nfrom rag.embedder import load_embedder\nload_embedder('minilm').encode(['x'])\n"
+        "assert not {'transformers', 'sentence_transformers', 'scipy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
