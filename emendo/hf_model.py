@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig
 
+from emendo.chat_template import render
+from emendo.choices import ChoicePaths
 from emendo.quiet import quiet_libraries
 from emendo.records import UserError
 from emendo.verbatim import VerbatimPaths
@@ -33,7 +36,7 @@ class HFChatModel(BaseChatModel):
     batch_tokens: int = 8192  # rows x longest prompt decoded together; on a GPU `load` makes it larger
     verbatim: bool = False  # print only units of the passages (see emendo.verbatim); prompts without passages are free
     refusal: str = ""  # what verbatim decoding may say instead of units
-    refuse_above: float = 0.5  # probability of the refusal from which verbatim decoding refuses
+    refuse_above: float = 0.5  # probability of the refusal from which verbatim decoding refuses; 1 never
     lock: Any = None  # one generation at a time: adapters are switched on the shared weights
 
     @classmethod
@@ -59,7 +62,7 @@ class HFChatModel(BaseChatModel):
                 self.model = self.model.unload() if isinstance(self.model, PeftModel) else self.model
                 self.adapter_id = ""
                 return
-            card = check_adapter(Path(folder), self.tokenizer)
+            card = check_adapter(Path(folder), self.tokenizer, self.model.config._name_or_path)
             base = self.model.unload() if isinstance(self.model, PeftModel) else self.model
             self.model = PeftModel.from_pretrained(base, folder).eval()
             if not any(p.abs().max() > 0 for n, p in self.model.named_parameters() if "lora_B" in n):
@@ -74,7 +77,7 @@ class HFChatModel(BaseChatModel):
         return int(getattr(self.model.config, "max_position_embeddings", 0) or 4096)
 
     def count_prompt_tokens(self, messages: Sequence[dict[str, str]]) -> int:
-        return len(self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"])
+        return len(render(self.tokenizer, messages, generate=True))
 
     def generate_texts(self, conversations: Sequence[list[BaseMessage]]) -> list[str]:
         """Greedy completions in the order given."""
@@ -153,15 +156,16 @@ class HFChatModel(BaseChatModel):
 
     def _prompt(self, messages: list[BaseMessage]) -> list[int]:
         plain = [{"role": _ROLES[m.type], "content": str(m.content)} for m in messages]
-        encoded = self.tokenizer.apply_chat_template(plain, add_generation_prompt=True, return_dict=True, enable_thinking=False)
-        return list(encoded["input_ids"])
+        return render(self.tokenizer, plain, generate=True)
 
-    def _paths(self, messages: list[BaseMessage]) -> VerbatimPaths | None:
+    def _paths(self, messages: list[BaseMessage]) -> VerbatimPaths | ChoicePaths | None:
+        stops = sorted(stop_token_ids(self.model, self.tokenizer))
+        if choices := messages[-1].additional_kwargs.get("choices"):
+            return ChoicePaths(self.tokenizer, choices, stops)
         passages = messages[-1].additional_kwargs.get("passages") if self.verbatim else None
-        stops = stop_token_ids(self.model, self.tokenizer)
-        return VerbatimPaths(self.tokenizer, passages, self.refusal, sorted(stops)) if passages else None
+        return VerbatimPaths(self.tokenizer, passages, self.refusal, stops) if passages else None
 
-    def _decode(self, prompts: list[list[int]], paths: Sequence[VerbatimPaths | None], **kwargs: Any) -> Any:
+    def _decode(self, prompts: list[list[int]], paths: Sequence[VerbatimPaths | ChoicePaths | None], **kwargs: Any) -> Any:
         """New token ids, (rows, steps), of left-padded prompts; rows with `paths` are kept on them."""
         import torch
 
@@ -178,7 +182,8 @@ class HFChatModel(BaseChatModel):
             ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
             mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
             if any(paths):
-                kwargs["past_key_values"] = self._decide_refusals(ids, mask, paths)
+                if self.refuse_above < 1:
+                    kwargs["past_key_values"] = self._decide_refusals(ids, mask, paths)
                 kwargs["prefix_allowed_tokens_fn"] = allowed
             out = self.model.generate(
                 input_ids=ids,
@@ -190,7 +195,7 @@ class HFChatModel(BaseChatModel):
             )
         return out[:, width:]
 
-    def _decide_refusals(self, ids: Any, mask: Any, paths: Sequence[VerbatimPaths | None]) -> Any:
+    def _decide_refusals(self, ids: Any, mask: Any, paths: Sequence[VerbatimPaths | ChoicePaths | None]) -> Any:
         """Set `refusing` on each path where the refusal is likelier than all answers; returns the prompts' key-value cache."""
         import torch
 
@@ -233,8 +238,10 @@ def load_base(base: str, bits: str = "auto", training: bool = False) -> tuple[An
         options["quantization_config"] = nf4_config()
         if training:
             keep_gradients_after_eval()
-    if torch.cuda.is_available():
-        options["device_map"] = "auto"
+    if torch.cuda.is_available() and not os.environ.get("ACCELERATE_USE_FSDP"):  # FSDP places the parts itself
+        # One whole model per process when several train together (`accelerate launch`), else spread over the GPUs.
+        rank = os.environ.get("LOCAL_RANK") if training else None
+        options["device_map"] = {"": int(rank)} if rank else "auto"
     where = {"revision": revision} if revision else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **where)
@@ -273,8 +280,9 @@ def keep_gradients_after_eval() -> None:
     modules.has_avx512bf16 = lambda: False
 
 
-def check_adapter(folder: Path, tokenizer: Any) -> dict[str, Any]:
-    """The card of the adapter in `folder`; UserError when it is missing or was made for another chat template."""
+def check_adapter(folder: Path, tokenizer: Any, base: str) -> dict[str, Any]:
+    """The card of the adapter in `folder`; UserError when it is missing or was made for another base or chat template."""
+    from emendo.files import weights_sha256
     from emendo.records import content_id
 
     if not (folder / "adapter_config.json").is_file():
@@ -282,11 +290,15 @@ def check_adapter(folder: Path, tokenizer: Any) -> dict[str, Any]:
     if not (folder / "card.json").is_file():
         return {}  # an adapter made elsewhere: PEFT itself checks the shapes
     card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    if card.get("template_sha256") != content_id(tokenizer.chat_template):
-        raise UserError(
-            f"adapter {folder.name} was tuned with another chat template than this model's; "
-            "tune it again on this base with `emendo tune`"
-        )
+    other = "template" if card.get("template_sha256") != content_id(tokenizer.chat_template) else ""
+    here, there = base.partition("@")[0], str(card.get("base_model", "")).partition("@")[0]
+    if Path(here).is_dir() and card.get("base_sha256"):
+        other = other or "base" * (weights_sha256(Path(here)) != card["base_sha256"])
+    elif not Path(here).is_dir() and not card.get("base_sha256"):  # both from the hub
+        other = other or "base" * (here != there)
+    if other:
+        what = "another chat template" if other == "template" else f"another base model ({there})"
+        raise UserError(f"adapter {folder.name} was tuned with {what}; tune it again on this one with `emendo tune`")
     return card
 
 

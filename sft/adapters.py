@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -46,12 +45,13 @@ def delete_adapter(folder: Path, name: str, promoted: str) -> None:
     shutil.rmtree(target)
 
 
-def weights_sha256(folder: Path) -> str:
-    """Over the safetensors files of a model folder in name order; "" where there is none (a hub id)."""
-    digest = hashlib.sha256()
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest() if files else ""
+def differences(one: AdapterCard, other: AdapterCard) -> list[tuple[str, str, str]]:
+    """(what, of `one`, of `other`) where two adapters differ; of the corrections, how many only one has learned."""
+    rows = [("base model", one.base_model, other.base_model), ("base weights", one.base_sha256[:12], other.base_sha256[:12])]
+    rows += [("prompt", one.prompt_version, other.prompt_version), ("template", one.template_sha256, other.template_sha256)]
+    for kind, mine, its in (("settings", one.settings, other.settings), ("losses", one.losses, other.losses)):
+        rows += [(f"{kind}.{key}", str(mine.get(key, "")), str(its.get(key, ""))) for key in dict.fromkeys((*mine, *its))]
+    learned, also = set(one.correction_ids), set(other.correction_ids)
+    rows.append(("corrections only here", str(len(learned - also)), str(len(also - learned))))
+    rows.append(("examples", str(len(one.example_hashes)), str(len(other.example_hashes))))
+    return [row for row in rows if row[1] != row[2]]

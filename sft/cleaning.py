@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emendo.records import Correction
+from rag.citations import CITATION
 
 _WORD = re.compile(r"\w+")
 
@@ -18,7 +19,11 @@ class Cleaned:
 
 
 def clean(corrections: Sequence[Correction]) -> Cleaned:
-    """Drop what is empty, unchanged, not answerable from its passages, or said again; the latest of a question wins."""
+    """Drop what is empty, not answerable from its passages, or said again; the latest of a question wins.
+
+    A row whose answer a person left as it was is kept: it is an approved answer. Without these, tuning would see only where the
+    model was wrong and unlearn what it did right (of the sample's 48 refusals, 30 are such).
+    """
     kept: dict[str, Correction] = {}
     dropped: list[tuple[str, str]] = []
     for correction in corrections:
@@ -26,11 +31,7 @@ def clean(corrections: Sequence[Correction]) -> Cleaned:
         if fault:
             dropped.append((correction.correction_id, fault))
             continue
-        key = (
-            " ".join(_WORD.findall(correction.question.lower()))
-            + "|"
-            + (correction.hits[0].chunk.product if correction.hits else "")
-        )
+        key = _asked(correction)
         if key in kept:
             same = kept[key].corrected == correction.corrected
             why = "said again" if same else "contradicted by a later correction of the same question"
@@ -39,6 +40,28 @@ def clean(corrections: Sequence[Correction]) -> Cleaned:
         kept[key] = correction
     survivors, near = drop_near_duplicates(list(kept.values()))
     return Cleaned(tuple(survivors), tuple(dropped + near))
+
+
+def contradictions(corrections: Sequence[Correction]) -> list[tuple[Correction, ...]]:
+    """The groups of corrections, not rejected, that answer the same question on the same product differently; oldest first.
+
+    Nobody but a person can tell which is right: until one is rejected, `clean` takes the latest.
+    """
+    groups: dict[str, list[Correction]] = {}
+    for correction in corrections:
+        if correction.status != "rejected" and not _fault(correction):
+            groups.setdefault(_asked(correction), []).append(correction)
+    return [tuple(group) for group in groups.values() if len({_said(correction) for correction in group}) > 1]
+
+
+def _asked(correction: Correction) -> str:
+    """The question's words and the product they were asked of."""
+    product = correction.hits[0].chunk.product if correction.hits else ""
+    return " ".join(_WORD.findall(correction.question.lower())) + "|" + product
+
+
+def _said(correction: Correction) -> str:
+    return " ".join(_WORD.findall(CITATION.sub("", correction.corrected).lower()))
 
 
 def drop_near_duplicates(
@@ -61,6 +84,18 @@ def drop_near_duplicates(
     return [correction for correction, _ in reversed(kept)], dropped
 
 
+def twins(correction: Correction, others: Sequence[Correction], threshold: float = 0.8) -> list[Correction]:
+    """The other corrections of the same question and product, or whose question and answer are nearly these."""
+    own = shingles(correction.question) | shingles(correction.corrected)
+    asked = _asked(correction)
+    return [
+        other
+        for other in others
+        if other.correction_id != correction.correction_id
+        and (_asked(other) == asked or jaccard(own, shingles(other.question) | shingles(other.corrected)) >= threshold)
+    ]
+
+
 def shingles(text: str, size: int = 5) -> set[str]:
     """Lower-case word n-grams; a shorter text is one shingle."""
     words = _WORD.findall(text.lower())
@@ -74,8 +109,6 @@ def jaccard(a: set[str], b: set[str]) -> float:
 def _fault(correction: Correction) -> str:
     if not correction.question.strip() or not correction.corrected.strip():
         return "empty question or answer"
-    if correction.corrected.strip() == correction.rejected.strip():
-        return "unchanged: the corrected answer is the bot's own"
     if correction.should_abstain:
         return ""
     if not set(correction.evidence) & {hit.chunk.chunk_id for hit in correction.hits}:

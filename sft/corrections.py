@@ -60,6 +60,20 @@ def correct(
     )
 
 
+def edited(correction: Correction, text: str) -> Correction:
+    """The correction with another answer, and so another id: an adapter that learned the old one has not learned this one.
+
+    UserError when the answer is empty or the bot's own.
+    """
+    text = text.strip()
+    if not text:
+        raise UserError("the corrected answer is empty; write the right answer, or reject the correction")
+    if text == correction.rejected.strip():
+        raise UserError("the corrected answer is the same as the bot's; change it, or reject the correction")
+    source = correction.answer_id or correction.correction_id
+    return dataclasses.replace(correction, correction_id=content_id(source, text), corrected=text, should_abstain=text == REFUSAL)
+
+
 def cluster_of(hits: Sequence[Hit], evidence: Sequence[str]) -> str:
     """`document/section` of the first evidence passage, else of the first hit, else empty."""
     chosen = [hit for hit in hits if hit.chunk.chunk_id in evidence] or list(hits)
@@ -156,5 +170,5 @@ def _holder(retriever: Retriever, quote: str, product: str, settings: AnswerSett
     if best is None or len(wanted & shingles(best.chunk.text, 3)) < 0.6 * len(wanted):
         return None
     if settings.focus_units:
-        [best] = retriever.focus(quote, [best], 1, settings.focus_units)
+        [best], _ = retriever.focus(quote, [best], 1, settings.focus_units)
     return best.chunk

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emendo.records import Example, UserError
+from jinja2 import TemplateError
+
+from emendo.chat_template import render
+from emendo.records import Correction, Example, UserError
+from sft.examples import without_lowest_passage
 
 
 @dataclass(frozen=True)
@@ -25,37 +29,52 @@ def encode(example: Example, tokenizer: Any, stop_ids: set[int]) -> Encoded:
     """Token ids of the whole example through the chat template.
 
     UserError when the generation prompt is not an exact prefix of it (then the model would be trained on another prompt than it
-    is served with), or when the answer does not end in a token at which generation stops (then it would never learn to stop).
+    is served with), when the answer does not end in a token at which generation stops (then it would never learn to stop), or
+    when the answer itself holds such a token (then it would be cut there).
     """
-    messages = [dict(message) for message in example.messages]
-    options = {"return_dict": True, "enable_thinking": False}
-    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **options)["input_ids"]
-    whole = tokenizer.apply_chat_template(messages, **options)["input_ids"]
+    messages = list(example.messages)
+    try:
+        prompt = render(tokenizer, messages[:-1], generate=True)
+        whole = render(tokenizer, messages, generate=False)
+    except TemplateError as error:
+        raise UserError(
+            f"this model's chat template refuses the conversation ({error}); take its instruction-tuned version"
+        ) from error
     if whole[: len(prompt)] != prompt:
         raise UserError(
             "this model's chat template renders the answer turn differently in training and serving; it cannot be tuned"
         )
-    answer = list(whole[len(prompt) :])
+    inside = stop_ids & set(tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"])
+    if inside:
+        token = tokenizer.convert_ids_to_tokens(min(inside))
+        raise UserError(f"the answer of correction {example.correction_id} holds {token!r}, at which the model stops; remove it")
+    answer = whole[len(prompt) :]
     ends = [n for n, token in enumerate(answer) if token in stop_ids]
     if not ends:
         raise UserError(
             "this model's chat template ends an answer with a token at which generation does not stop; set eos_token_id in its "
             "generation_config.json to the template's end-of-turn token"
         )
-    answer = answer[: ends[-1] + 1]  # some templates put a line break after the end of turn
+    answer = answer[: ends[0] + 1]  # some templates put a line break or an end of text after the end of turn
     return Encoded([*prompt, *answer], [0] * len(prompt) + [1] * len(answer))
 
 
-def encode_all(examples: Sequence[Example], tokenizer: Any, stop_ids: set[int], max_tokens: int) -> list[Encoded]:
-    """All examples, in order; UserError names the first that is longer than `max_tokens`, because none is cut or dropped."""
-    rows = [encode(example, tokenizer, stop_ids) for example in examples]
-    for example, row in zip(examples, rows, strict=True):
-        if len(row.input_ids) > max_tokens:
+def fit(example: Example, correction: Correction, tokenizer: Any, stop_ids: set[int], max_tokens: int) -> tuple[Example, Encoded]:
+    """The example with as many passages as fit into `max_tokens`, and its encoding: the lowest-ranked go first, never the answer.
+
+    UserError when it is too long with its evidence alone, and for everything `encode` refuses.
+    """
+    row = encode(example, tokenizer, stop_ids)
+    length = len(row.input_ids)
+    while len(row.input_ids) > max_tokens:
+        shorter = without_lowest_passage(example, correction)
+        if shorter is None:
             raise UserError(
-                f"the example of correction {example.correction_id} has {len(row.input_ids)} tokens, the limit is {max_tokens}; "
-                "show fewer passages (--set examples.passages=3) or raise --set tune.max_tokens"
+                f"the example of correction {example.correction_id} has {length} tokens, the limit is {max_tokens}, and "
+                f"{len(row.input_ids)} remain with its evidence alone; raise --set tune.max_tokens, or leave it out"
             )
-    return rows
+        example, row = shorter, encode(shorter, tokenizer, stop_ids)
+    return example, row
 
 
 def batches_in_order(rows: Sequence[Encoded], batch_size: int, epochs: float, seed: int) -> list[Encoded]:

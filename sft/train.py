@@ -14,34 +14,80 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emendo.chat_models import resolve_base
+from emendo.files import weights_sha256
 from emendo.hf_model import load_base, stop_token_ids
 from emendo.records import AdapterCard, Correction, UserError, content_id, to_json
 from emendo.store import now
 from rag.prompt import PROMPT_VERSION
-from sft.adapters import weights_sha256
+from sft.arguments import check_distribution, lora_config, processes, sft_config
+from sft.check import check_data, check_rows, check_step, check_weights, require
 from sft.checkpoints import last_whole
-from sft.encoding import Encoded, batches_in_order, encode_all
+from sft.encoding import Encoded, batches_in_order
+from sft.estimate import free_memory, memory_of
 from sft.examples import ExampleSet
+from sft.schedules import Schedule
+from sft.threads import use_free_cores
 
 
 @dataclass(frozen=True)
 class TuneSettings:
     """[tune] in emendo.toml."""
 
-    bits: Literal["nf4", "bf16", "fp32"] = "nf4"
+    bits: Literal["auto", "nf4", "bf16", "fp32"] = "nf4"  # auto: bf16 where the weights fit twice, else nf4
     rank: int = 16
     alpha: int = 32
-    dropout: float = 0.05
+    dropout: float = 0.05  # of the adapters' inputs
+    rslora: bool = False  # scale by alpha / sqrt(rank) (arXiv 2312.03732)
+    dora: bool = False  # magnitude and direction apart (arXiv 2402.09353); slower
+    target: str = "all-linear"  # | attention | mlp | names of linear layers, comma-separated
+    layers: str = ""  # blocks that get adapters, as in 0-3,7 or 4-; all others stay frozen
     learning_rate: float | None = None  # None: by size, see `learning_rate_for`
+    schedule: Schedule = "cosine"  # after the warmup; plateau has none
+    floor: float = 0.1  # learning rate at the end, as a share of the highest
+    drops: int = 3  # of the step schedule
     batch_size: int = 4  # rows per step on the device
     accumulate: int = 1  # steps per update
     epochs: float | None = None  # None: by size, see `epochs_for`
     warmup_share: float = 0.05
     weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    neftune: float = 0.0  # noise on the embeddings (arXiv 2310.05914); 5 is usual, 0 is off
+    validations: int = 4  # per run
+    keep_best: bool = False  # publish the weights with the lowest validation loss, not the last ones
+    patience: int = 0  # validations without improvement after which the run ends with the best weights; 0: never
     max_tokens: int = 2048  # longer examples are an error, never cut
     save_steps: int = 50
+    replay: float = 0.0  # share of rows that are the base's own answers to general prompts, against forgetting
+    replay_prompts: str = ""  # file of such prompts, one a line; "" for the ones of data/replay_prompts.txt
+    general: str = ""  # text file on which forgetting is measured; "" for data/general.txt
     checkpointing: bool = False  # gradient checkpointing: less memory, about 1.4x slower
+    log_to: Literal["none", "tensorboard", "mlflow", "trackio"] = "none"
     seed: int = 7
+
+    def __post_init__(self) -> None:
+        positive = (
+            "rank",
+            "alpha",
+            "learning_rate",
+            "batch_size",
+            "accumulate",
+            "epochs",
+            "max_grad_norm",
+            "validations",
+            "drops",
+        )
+        for name in (*positive, "max_tokens", "save_steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} = {value}: expected more than 0")
+        for name in ("weight_decay", "neftune", "patience"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected 0 or more")
+        for name in ("dropout", "warmup_share", "floor", "replay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected a share from 0 to below 1")
+        if self.schedule in ("step", "exponential") and not self.floor:
+            raise ValueError(f"floor = 0: the {self.schedule} schedule falls by a factor and cannot reach 0; try 0.01")
 
 
 Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, {"loss": ..., "validation_loss": ...})
@@ -56,6 +102,7 @@ def tune(
     and returns a finished one at once. `corrections` are the ones the examples were made from, by id.
     """
     base = resolve_base(base)
+    settings = with_bits(base, settings)
     identity = content_id(base, PROMPT_VERSION, json.dumps(dataclasses.asdict(settings)), *data.hashes, length=12)
     target, run = folder / identity, folder / f".running-{identity}"
     if (target / "card.json").is_file():
@@ -64,12 +111,22 @@ def tune(
         return read_card(target)
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
+    use_free_cores()
+    memory = memory_of(base, settings.bits, settings.rank)
+    require(check_weights(memory, settings.bits))
     model, tokenizer = load_base(base, settings.bits, training=True)
-    rows, validation = _encode(data, model, tokenizer, settings)
-    trainer = build_trainer(model, tokenizer, rows, validation, run, settings, progress)
+    rows = check_rows(data, corrections, tokenizer, stop_token_ids(model, tokenizer), window_of(model, settings))
+    require([*check_data(data, list(corrections.values())), *rows.findings])
+    data = rows.data
+    train = [*rows.train, *_replay(model, tokenizer, len(rows.train), run, settings)]
+    trainer = build_trainer(model, tokenizer, train, rows.validation, run, settings, progress)
+    require(check_step(trainer, train, rows.validation, memory, settings.bits))
     checkpoint = last_whole(run)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    losses = _losses(trainer, bool(validation))
+    from sft.trainer import saving_on_signals
+
+    with saving_on_signals(trainer):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    losses = _losses(trainer, bool(rows.validation)) | forgetting(trainer.model, tokenizer, settings)
     card = AdapterCard(
         adapter_id=identity,
         base_model=base,
@@ -85,7 +142,9 @@ def tune(
         seconds=round(time.perf_counter() - start, 1),
         at=now(),
     )
-    _publish(trainer, card, target, run)
+    if trainer.is_world_process_zero():
+        publish(trainer, card, target, run)
+    trainer.accelerator.wait_for_everyone()
     return card
 
 
@@ -100,73 +159,32 @@ def build_trainer(
 ) -> Any:
     """The SFTTrainer, its adapters in fp32 (TRL casts them to bf16, where small updates are lost and resume is not exact)."""
     import datasets
-    import torch
-    from peft import LoraConfig
-    from transformers import PrinterCallback
-    from trl import SFTConfig
+    from transformers import EarlyStoppingCallback, PrinterCallback
 
     from sft.trainer import ProgressCallback, SealedTrainer, to_dataset
 
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    ordered = batches_in_order(rows, settings.batch_size, settings.epochs or epochs_for(model.num_parameters()), settings.seed)
+    parameters = model.num_parameters()
+    epochs = settings.epochs or epochs_for(parameters)
+    ordered = batches_in_order(rows, settings.batch_size * processes(), epochs, settings.seed)
     datasets.disable_progress_bars()
-    updates = math.ceil(len(ordered) / (settings.batch_size * settings.accumulate))
-    config = SFTConfig(
-        output_dir=str(run),
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulate,
-        num_train_epochs=1,  # `ordered` holds all epochs
-        learning_rate=settings.learning_rate or learning_rate_for(model.num_parameters()),
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": 0.1},
-        warmup_steps=round(settings.warmup_share * updates),
-        weight_decay=settings.weight_decay,
-        max_grad_norm=1.0,
-        max_length=None,  # lengths are checked before: nothing is cut
-        completion_only_loss=True,
-        train_sampling_strategy="sequential",
-        gradient_checkpointing=settings.checkpointing,
-        bf16=True,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if validation else "no",
-        eval_steps=max(1, updates // 4),
-        save_strategy="steps",
-        save_steps=settings.save_steps,
-        save_total_limit=2,
-        seed=settings.seed,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-    )
     trainer: Any = SealedTrainer(
         model=model,
-        args=config,
+        args=sft_config(settings, run, len(ordered), bool(validation), parameters),
         processing_class=tokenizer,
-        peft_config=lora,
+        peft_config=lora_config(settings, model),
         train_dataset=to_dataset(ordered),
         eval_dataset=to_dataset(validation) if validation else None,
         callbacks=[ProgressCallback(progress)],
     )
+    check_distribution(trainer.accelerator.distributed_type, settings.bits)
+    trainer.schedule = (settings.schedule, settings.floor, settings.drops)
     trainer.remove_callback(PrinterCallback)
+    if settings.patience:
+        trainer.add_callback(EarlyStoppingCallback(settings.patience))
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return trainer
-
-
-def learning_rate_for(parameters: int) -> float:
-    """2e-4 up to 4B parameters, 1e-4 above (about ten times the rate of a full tuning); 2e-3 for models below 100M."""
-    if parameters < 100e6:
-        return 2e-3
-    return 2e-4 if parameters <= 4.5e9 else 1e-4
 
 
 def epochs_for(parameters: int) -> float:
@@ -174,10 +192,37 @@ def epochs_for(parameters: int) -> float:
     return 4.0 if parameters < 100e6 else 2.0
 
 
-def _encode(data: ExampleSet, model: Any, tokenizer: Any, settings: TuneSettings) -> tuple[list[Encoded], list[Encoded]]:
-    window = min(settings.max_tokens, int(getattr(model.config, "max_position_embeddings", settings.max_tokens)))
-    stops = stop_token_ids(model, tokenizer)
-    return encode_all(data.train, tokenizer, stops, window), encode_all(data.validation, tokenizer, stops, window)
+def with_bits(base: str, settings: TuneSettings) -> TuneSettings:
+    """The settings with `bits` decided; auto takes bf16 when the weights and adapters fill less than half of the free memory."""
+    if settings.bits != "auto":
+        return settings
+    fits = memory_of(base, "bf16", settings.rank).total(0) * 2 <= free_memory()
+    return dataclasses.replace(settings, bits="bf16" if fits else "nf4")
+
+
+def window_of(model: Any, settings: TuneSettings) -> int:
+    """The longest example in tokens: the setting's limit, or the model's own where that is lower."""
+    return min(settings.max_tokens, int(getattr(model.config, "max_position_embeddings", settings.max_tokens)))
+
+
+def _replay(model: Any, tokenizer: Any, rows: int, run: Path, settings: TuneSettings) -> list[Encoded]:
+    if not settings.replay:
+        return []
+    from sft.replay import replay_rows
+
+    count = max(1, round(rows * settings.replay / (1 - settings.replay)))
+    prompts = Path(settings.replay_prompts) if settings.replay_prompts else None
+    return replay_rows(model, tokenizer, stop_token_ids(model, tokenizer), count, run / "replay.json", prompts)
+
+
+def forgetting(model: Any, tokenizer: Any, settings: TuneSettings) -> dict[str, float]:
+    """Loss on general text, nats per token, without and with the adapter."""
+    from sft.replay import general_loss
+
+    text = Path(settings.general) if settings.general else None
+    return {
+        f"general_{name}": general_loss(model, tokenizer, text, adapted) for name, adapted in (("before", False), ("after", True))
+    }
 
 
 def _losses(trainer: Any, validated: bool) -> dict[str, float]:
@@ -193,7 +238,7 @@ def _losses(trainer: Any, validated: bool) -> dict[str, float]:
     return losses
 
 
-def _publish(trainer: Any, card: AdapterCard, target: Path, run: Path) -> None:
+def publish(trainer: Any, card: AdapterCard, target: Path, run: Path) -> None:
     """Write weights and card beside, then rename: an adapter folder with a card is always whole."""
     partial = target.with_name(f".partial-{card.adapter_id}")
     shutil.rmtree(partial, ignore_errors=True)

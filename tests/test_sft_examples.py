@@ -63,11 +63,14 @@ def test_only_approved_corrections_are_learned(correction):
 
 def test_what_tuning_cannot_mend_is_left_out_with_its_reason(correction):
     missed = dataclasses.replace(correction, correction_id="miss", question="another one", evidence=("c9",))
-    unchanged = dataclasses.replace(correction, correction_id="same", question="a third", rejected=correction.corrected)
-    cleaned = clean([missed, unchanged, correction])
+    cleaned = clean([missed, correction])
     assert [c.correction_id for c in cleaned.kept] == ["k1"]
     assert dict(cleaned.dropped)["miss"].startswith("retrieval miss")
-    assert dict(cleaned.dropped)["same"].startswith("unchanged")
+
+
+def test_an_answer_left_as_it_was_is_kept_as_approved(correction):
+    approved = dataclasses.replace(correction, rejected=correction.corrected)
+    assert clean([approved]).kept == (approved,)
 
 
 def test_the_latest_correction_of_a_question_wins(correction):
