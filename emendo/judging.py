@@ -33,6 +33,7 @@ class Trial:
     questions: Sequence[Question]
     retriever: Retriever
     progress: Callable[[str, int, int], None] | None = None
+    general: Sequence[Question] = ()  # asked without passages, to see what was forgotten
     _loaded: HFChatModel | None = None
 
     def base_arms(self) -> list[Arm]:
@@ -52,15 +53,14 @@ class Trial:
 
     def judge(self, adapter: Path, card: AdapterCard, corrections: Sequence[Correction], out: Path, policy: Policy) -> Report:
         """All four arms (answered ones are not asked again), the leak check, the gate and the report."""
-        learned = set(card.correction_ids)
-        texts = [TrainingText(c.question, c.corrected, c.cluster) for c in corrections if c.correction_id in learned]
         return evaluate(
             self.questions,
             [*self.base_arms(), *self.tuned_arms(adapter)],
             out,
             training=card,
             policy=policy,
-            training_texts=texts,
+            training_texts=training_texts(card, corrections),
+            general=self.general,
             encode=self.retriever.embedder.encode,
             progress=self.progress,
             batch_size=BATCH,
@@ -78,3 +78,9 @@ class Trial:
             return self.opened.answerer(self.retriever if rag else None, self._loaded)
 
         return make
+
+
+def training_texts(card: AdapterCard, corrections: Sequence[Correction]) -> list[TrainingText]:
+    """What the adapter was trained on, for the leak check."""
+    learned = set(card.correction_ids)
+    return [TrainingText(c.question, c.corrected, c.cluster) for c in corrections if c.correction_id in learned]

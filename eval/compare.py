@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from emendo.records import AdapterCard, Question, UserError
-from eval.evaluation import ArmResult, Evaluation
-from eval.gate import Policy, decide, lock_policy, locked_policy
+from eval.evaluation import ArmResult, Evaluation, Table
+from eval.gate import Policy, decide, decide_watch, lock_policy, locked_policy
 from eval.health import find_regurgitation
 from eval.leaks import Encode, LeakCheck, TrainingText, find_leaks
 from eval.questions import questions_sha256
 from eval.report import Report, write_report
 from eval.run import Arm, Progress, arm_key, list_arms, run_arm
-from eval.scoring import compare_arms, compare_categories, compare_latency, load_arm
+from eval.scoring import CHAT, Scoring, compare_arms, compare_categories, compare_latency, load_arm
 
+GENERAL = "general"  # folder of the general questions' answers, inside the run's
 SAME_IN_BOTH_ARMS = ("prompt_version", "index_id", "settings", "batch_size", "seed", "questions_sha256")
+Tables = Callable[[Mapping[str, ArmResult]], Sequence[Table]]  # further tables of a task, from its arms
 Training = Sequence[TrainingText | tuple[str, str, str]]
 
 
@@ -33,14 +35,20 @@ def evaluate(
     losses: Sequence[Mapping[str, float]] = (),
     attempts: int = 1,
     command: str = "",
+    scoring: Scoring = CHAT,
+    tables: Tables | None = None,
+    general: Sequence[Question] = (),
 ) -> Report:
     """Ask `questions` in all `arms`, then judge; the first arm's name is "before", the other name "after".
 
-    `training_texts` are what the adapter was trained on and `encode` an embedder's, for the leak check.
+    `training_texts` are what the adapter was trained on and `encode` an embedder's, for the leak check. `general` questions are
+    asked without passages, to see what was forgotten.
     """
     policy = policy or Policy()
     lock_policy(policy, out_dir)
     generate(questions, arms, out_dir, progress, batch_size, seed)
+    if general:
+        generate(general, [arm for arm in arms if not arm.rag], out_dir / GENERAL, progress, batch_size, seed)
     sides = list(dict.fromkeys(arm.name for arm in arms))
     if len(sides) != 2:
         raise UserError(f"a comparison needs two sides, got {', '.join(sides) or 'none'}")
@@ -56,6 +64,9 @@ def evaluate(
         losses=losses,
         attempts=attempts,
         command=command,
+        scoring=scoring,
+        tables=tables,
+        general=general,
     )
 
 
@@ -89,16 +100,56 @@ def judge(
     losses: Sequence[Mapping[str, float]] = (),
     attempts: int = 1,
     command: str = "",
+    scoring: Scoring = CHAT,
+    tables: Tables | None = None,
+    general: Sequence[Question] = (),
 ) -> Report:
     """Score and compare the recorded answers of a run, and write its report. Needs no model.
 
-    The policy is the one locked in the run's folder.
+    The policy is the one locked in the run's folder. `scoring` is a task's own, and `tables` what only its whole arms show.
     """
     policy = locked_policy(out_dir, policy)
-    loaded = {key: load_arm(questions, out_dir, key) for key in list_arms(out_dir)}
+    loaded = {key: load_arm(questions, out_dir, key, scoring) for key in list_arms(out_dir)}
     for name in (before, after):
         if arm_key(name, True) not in loaded:
             raise UserError(f"{out_dir} has no arm {arm_key(name, True)!r}; found: {', '.join(loaded) or 'none'}")
+    others = {key: load_arm(general, out_dir / GENERAL, key) for key in list_arms(out_dir / GENERAL)} if general else {}
+    return judge_arms(
+        questions,
+        loaded,
+        report_dir or out_dir,
+        before,
+        after,
+        policy,
+        training,
+        training_texts,
+        encode,
+        losses=losses,
+        attempts=attempts,
+        command=command,
+        tables=tables,
+        general=(general, others),
+    )
+
+
+def judge_arms(
+    questions: Sequence[Question],
+    loaded: Mapping[str, ArmResult],
+    report_dir: Path,
+    before: str,
+    after: str,
+    policy: Policy,
+    training: AdapterCard | None = None,
+    training_texts: Training | None = None,
+    encode: Encode | None = None,
+    losses: Sequence[Mapping[str, float]] = (),
+    attempts: int = 1,
+    command: str = "",
+    tables: Tables | None = None,
+    watch: bool = False,
+    general: tuple[Sequence[Question], Mapping[str, ArmResult]] = ((), {}),
+) -> Report:
+    """Compare scored arms, decide and report. `watch` asks whether anything got worse, whatever was changed between the two."""
     learned = [text[1] for text in training_texts or ()]
     leaks = find_leaks(questions, training_texts, encode) if training_texts is not None else None
     first, second = loaded[arm_key(before, True)], loaded[arm_key(after, True)]
@@ -106,8 +157,18 @@ def judge(
     with_rag = {row.metric.name: row.comparison for row in rows if row.rag}
     slices = compare_categories(questions, first, second, policy.primary)
     latency = compare_latency(questions, first, second)
-    faults = find_faults(questions, first, second, leaks, policy)
     primary = with_rag.get(policy.primary)
+    recited = {key: find_regurgitation(arm.answers, learned) for key, arm in loaded.items()} if learned else {}
+    if watch:
+        gate = decide_watch(policy, with_rag, slices, latency, answer_faults(questions, first, second, policy))
+    else:
+        faults = find_faults(questions, first, second, leaks, policy)
+        asked, others = general
+        known = {row.metric.name: row.comparison for row in compare_arms(asked, others, before, after, rag=False)}
+        gate = decide(policy, primary, with_rag, slices, latency, faults, attempts, leak_note(leaks), known.get(policy.primary))
+        recited |= {
+            f"{key}, general questions": find_regurgitation(arm.answers, learned) for key, arm in others.items() if learned
+        }
     evaluation = Evaluation(
         questions=tuple(questions),
         before=before,
@@ -118,15 +179,16 @@ def judge(
         latency=latency,
         leaks=leaks,
         policy=policy,
-        gate=decide(policy, primary, with_rag, slices, latency, faults, attempts, leak_note(leaks)),
+        gate=gate,
         primary=primary,
         attempts=attempts,
         training=training,
-        regurgitation={key: find_regurgitation(arm.answers, learned) for key, arm in loaded.items()} if learned else {},
+        regurgitation=recited,
         losses=losses,
         command=command,
+        tables=tuple(tables(loaded)) if tables else (),
     )
-    return write_report(evaluation, report_dir or out_dir)
+    return write_report(evaluation, report_dir)
 
 
 def leak_note(leaks: LeakCheck | None) -> str:
@@ -136,7 +198,22 @@ def leak_note(leaks: LeakCheck | None) -> str:
 def find_faults(
     questions: Sequence[Question], first: ArmResult, second: ArmResult, leaks: LeakCheck | None, policy: Policy
 ) -> list[str]:
-    """Everything that makes a comparison of the two arms invalid, in words."""
+    """Everything that makes a before/after comparison of the two arms invalid, in words."""
+    faults = []
+    for key in SAME_IN_BOTH_ARMS:
+        if first.manifest.get(key) != second.manifest.get(key):
+            faults.append(f"{key} differs: {first.manifest.get(key)!r} before, {second.manifest.get(key)!r} after")
+    if leaks is not None and not leaks.clean:
+        faults.append(leaks.summary)
+    if leaks is None and second.manifest.get("adapter_id"):
+        faults.append(
+            f"adapter {second.manifest['adapter_id']} was compared without its training texts: leaks were not looked for"
+        )
+    return [*answer_faults(questions, first, second, policy), *faults]
+
+
+def answer_faults(questions: Sequence[Question], first: ArmResult, second: ArmResult, policy: Policy) -> list[str]:
+    """What makes any comparison of two arms invalid: other questions, missing scores, an arm that refuses everything."""
     faults = []
     ids = {question.id for question in questions}
     for arm in (first, second):
@@ -147,17 +224,9 @@ def find_faults(
             )
         if extra:
             faults.append(f"{arm.key} answered {len(extra)} questions that are not in the file, such as {min(extra)}")
-    for key in SAME_IN_BOTH_ARMS:
-        if first.manifest.get(key) != second.manifest.get(key):
-            faults.append(f"{key} differs: {first.manifest.get(key)!r} before, {second.manifest.get(key)!r} after")
-    if first.manifest.get("questions_sha256") != questions_sha256(questions):
+    asked = questions_sha256(questions)
+    if any(arm.manifest.get("questions_sha256") != asked for arm in (first, second)):
         faults.append("the questions were changed after the answers were made")
-    if leaks is not None and not leaks.clean:
-        faults.append(leaks.summary)
-    if leaks is None and second.manifest.get("adapter_id"):
-        faults.append(
-            f"adapter {second.manifest['adapter_id']} was compared without its training texts: leaks were not looked for"
-        )
     for arm in (first, second):
         scores = arm.scores[policy.primary]
         unscored = [score for score in scores.values() if score.value is None]

@@ -49,6 +49,15 @@ class TableRow:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of a task that the paired metrics do not hold, such as a confusion matrix."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All that the report shows."""
 
@@ -68,6 +77,7 @@ class Evaluation:
     regurgitation: Mapping[str, Regurgitation]  # by arm key; empty where no training text was named
     losses: Sequence[Mapping[str, float]]  # the trainer's log: step with loss or eval_loss
     command: str
+    tables: tuple[Table, ...] = ()
 
     def arm(self, side: str, rag: bool = True) -> ArmResult | None:
         """The arm of one side, `before` or `after`; None where it was not run."""

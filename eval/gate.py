@@ -17,8 +17,15 @@ from eval.metrics import METRIC
 from eval.power import false_win_chance, questions_needed
 from eval.stats import Comparison, holm, not_worse, shown_worse
 
-Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE", "INVALID"]
-EXIT_CODES: dict[Verdict, int] = {"PROMOTE": 0, "REJECT": 1, "INCONCLUSIVE": 2, "INVALID": 3}
+Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE", "INVALID", "NO REGRESSION", "REGRESSION"]
+EXIT_CODES: dict[Verdict, int] = {
+    "PROMOTE": 0,
+    "REJECT": 1,
+    "INCONCLUSIVE": 2,
+    "INVALID": 3,
+    "NO REGRESSION": 0,
+    "REGRESSION": 1,  # the first and second of `decide_watch`, which has the other two as well
+}
 Status = Literal["pass", "fail", "unclear", "invalid"]
 _POLICY_FILE = "policy.json"
 
@@ -130,8 +137,10 @@ def decide(
     faults: Sequence[str] = (),
     attempts: int = 1,
     leak_check: str = "no training data was named",
+    forgetting: Comparison | None = None,
 ) -> Gate:
-    """The verdict. `faults` are what makes the evaluation invalid; `attempts` counts the adapters tried on these questions."""
+    """The verdict. `faults` are what makes the evaluation invalid; `attempts` counts the adapters tried on these questions;
+    `forgetting` compares the primary metric on general questions, asked without passages."""
     if faults or primary is None:
         texts = list(faults) or ["no question was scored in both arms"]
         return Gate("INVALID", texts[0], tuple(Check("valid", "invalid", text) for text in texts))
@@ -139,6 +148,7 @@ def decide(
         Check("valid", "pass", f"same questions, prompt, decoding and index in both arms; {leak_check}"),
         _better(policy, primary, attempts),
         *(_guard(policy, name, guards.get(name)) for name in policy.guarded),
+        *([_forgetting(policy, forgetting)] if forgetting else []),
         *([_latency(policy, latency)] if latency else []),
         _slices(policy, slices),
     ]
@@ -148,6 +158,41 @@ def decide(
         decisive = (failed or unclear)[0]
         return Gate("REJECT" if failed else "INCONCLUSIVE", f"{decisive.name}: {decisive.text}", tuple(checks))
     return Gate("PROMOTE", f"{checks[1].text}; nothing guarded got worse", tuple(checks))
+
+
+def decide_watch(
+    policy: Policy,
+    compared: Mapping[str, Comparison | None],
+    slices: Mapping[str, Comparison],
+    latency: Latency | None = None,
+    faults: Sequence[str] = (),
+) -> Gate:
+    """Has anything got worse since the baseline? The primary metric and the guards, each within its margin.
+
+    A metric in which no question changed passes however few they are: the questions of a watch are the whole population.
+    """
+    if faults or compared.get(policy.primary) is None:
+        texts = list(faults) or ["no question was scored in both runs"]
+        return Gate("INVALID", texts[0], tuple(Check("valid", "invalid", text) for text in texts))
+    checks = [
+        Check("valid", "pass", "the same questions in both runs"),
+        *(_guard(policy, name, c) for name in (policy.primary, *policy.guarded) if (c := compared.get(name)) and _changed(c)),
+        *([_latency(policy, latency)] if latency else []),
+        _slices(policy, slices),
+    ]
+    same = [METRIC[n].label.split(" (")[0].lower() for n in (policy.primary, *policy.guarded) if not _changed(compared.get(n))]
+    if same:
+        checks.append(Check("unchanged", "pass", ", ".join(same)))
+    failed = [check for check in checks if check.status == "fail"]
+    unclear = [check for check in checks if check.status == "unclear"]
+    if failed or unclear:
+        decisive = (failed or unclear)[0]
+        return Gate("REGRESSION" if failed else "INCONCLUSIVE", f"{decisive.name}: {decisive.text}", tuple(checks))
+    return Gate("NO REGRESSION", "nothing watched got worse beyond its margin", tuple(checks))
+
+
+def _changed(c: Comparison | None) -> bool:
+    return c is not None and c.improved + c.worsened > 0
 
 
 def _better(policy: Policy, c: Comparison, attempts: int) -> Check:
@@ -182,6 +227,14 @@ def _guard(policy: Policy, name: str, c: Comparison | None) -> Check:
     more = _more_questions(c, room, policy.alpha) if room > 0 else 0
     need = f"; about {more} more such questions needed" if more > 0 else ""
     return Check(label, "unclear", f"{text}; a loss beyond the margin is not ruled out{need}")
+
+
+def _forgetting(policy: Policy, c: Comparison) -> Check:
+    """General knowledge before and after, without passages; a base that knows nothing of it has nothing to forget."""
+    if c.before == 0:
+        return Check("forgetting", "pass", f"the base answers none of the {c.n} general questions: nothing to forget")
+    check = _guard(policy, policy.primary, c)
+    return Check("forgetting", check.status, f"general questions, {100 * c.before:.0f} % -> {100 * c.after:.0f} %: {check.text}")
 
 
 def _more_questions(c: Comparison, difference: float, alpha: float) -> int:

@@ -56,7 +56,18 @@ METRICS = (
     Metric("latency", "Latency", "cost", higher_is_better=False, share=False, unit="s"),
     Metric("answer_words", "Answer length", "cost", share=False, unit="words", neutral=True),
 )
-METRIC = {metric.name: metric for metric in METRICS}
+TASK_METRICS = (  # see eval/task_metrics.py
+    Metric("label_accuracy", "Accuracy (right label)", "task"),
+    Metric("list_f1", "F1 at k", "task"),
+    Metric("list_precision", "Precision at k", "task"),
+    Metric("list_recall", "Recall at k", "task"),
+    Metric("list_successes", "Right items", "task", share=False, unit="per row"),
+    Metric("span_f1", "Entity F1 (term and type)", "task"),
+    Metric("span_precision", "Entity precision", "task"),
+    Metric("span_recall", "Entity recall", "task"),
+    Metric("term_f1", "Term F1 (whatever its type)", "task"),
+)
+METRIC = {metric.name: metric for metric in (*METRICS, *TASK_METRICS)}
 
 
 def score_answer(question: Question, answer: Answer) -> list[Score]:

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from emendo.files import write_whole
-from eval.evaluation import Evaluation, TableRow
+from eval.evaluation import Evaluation, Table, TableRow
 from eval.flips import find_flips, refusals
 from eval.gate import Verdict
 from eval.report_view import view
@@ -29,6 +29,7 @@ class Report:
     reason: str  # the verdict's, in one line
     primary: Comparison | None
     rows: tuple[TableRow, ...]
+    tables: tuple[Table, ...]
     html: Path
     json: Path
     junit: Path
@@ -52,6 +53,7 @@ def write_report(evaluation: Evaluation, out_dir: Path) -> Report:
         reason=gate.reason,
         primary=evaluation.primary,
         rows=evaluation.rows,
+        tables=evaluation.tables,
         html=out_dir / "report.html",
         json=out_dir / "report.json",
         junit=out_dir / "junit.xml",
@@ -85,6 +87,7 @@ def as_data(evaluation: Evaluation) -> dict[str, Any]:
         "regurgitation": evaluation.regurgitation,
         "manifests": {key: arm.manifest for key, arm in evaluation.arms.items()},
         "command": evaluation.command,
+        "tables": evaluation.tables,
         "scores": {
             key: {name: {i: s.value for i, s in by_id.items()} for name, by_id in arm.scores.items()}
             for key, arm in evaluation.arms.items()

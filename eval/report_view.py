@@ -39,6 +39,7 @@ def view(evaluation: Evaluation) -> dict[str, Any]:
             ("With retrieved passages", [_row(row) for row in rag_rows if row.metric.group != "retrieval"]),
             ("The model alone, without passages", _scored(row for row in evaluation.rows if not row.rag)),
         ],
+        "own_tables": evaluation.tables,
         "categories": [_category(name, comparison) for name, comparison in evaluation.slices.items()],
         "forest": forest([_forest_line(row) for row in rag_rows if _in_forest(row)]),
         "fixed": [_flip(flip) for flip in fixed[:_FLIPS_SHOWN]],

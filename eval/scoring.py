@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from emendo.records import Question, Score
+from emendo.records import Answer, Question, Score
 from eval.evaluation import ArmResult, Estimate, TableRow
 from eval.gate import Latency
 from eval.intervals import bootstrap_mean, quantile_ratio, wilson
@@ -16,13 +17,24 @@ from eval.run import arm_key, read_answers, read_manifest
 from eval.stats import Comparison, compare
 
 
-def load_arm(questions: Sequence[Question], out_dir: Path, key: str) -> ArmResult:
+@dataclass(frozen=True)
+class Scoring:
+    """How answers are scored: the metrics' names, and a Score for each of them from one question and its answer."""
+
+    names: tuple[str, ...]
+    score: Callable[[Question, Answer], list[Score]]
+
+
+CHAT = Scoring(tuple(metric.name for metric in METRICS), score_answer)
+
+
+def load_arm(questions: Sequence[Question], out_dir: Path, key: str, scoring: Scoring = CHAT) -> ArmResult:
     """The arm's recorded answers with fresh scores; answers to questions that are not asked here are kept, unscored."""
     answers = {row.question_id: row.answer for row in read_answers(out_dir, key)}
-    scores: dict[str, dict[str, Score]] = {metric.name: {} for metric in METRICS}
+    scores: dict[str, dict[str, Score]] = {name: {} for name in scoring.names}
     for question in questions:
         if question.id in answers:
-            for score in score_answer(question, answers[question.id]):
+            for score in scoring.score(question, answers[question.id]):
                 scores[score.metric][question.id] = score
     return ArmResult(key, read_manifest(out_dir, key), answers, scores)
 
@@ -34,17 +46,17 @@ def compare_arms(
     if first is None or second is None:
         return []
     rows = []
-    for metric in METRICS:
-        scored = [q for q in questions if _value(first, metric, q) is not None and _value(second, metric, q) is not None]
+    for metric in (METRIC[name] for name in first.scores):
+        scored = [q for q in questions if value_of(first, metric, q) is not None and value_of(second, metric, q) is not None]
         if not scored:
             reason = next((s.reason for s in second.scores[metric.name].values() if s.reason), "no answers")
             rows.append(TableRow(metric, rag, None, None, None, len(questions), reason))
             continue
-        old, new = ([float(_value(arm, metric, q) or 0) for q in scored] for arm in (first, second))
+        old, new = ([float(value_of(arm, metric, q) or 0) for q in scored] for arm in (first, second))
         clusters = cluster_labels(scored)
         bounds = (-1.0, 1.0) if metric.share else (-np.inf, np.inf)
         comparison = compare(old, new, clusters, higher_is_better=metric.higher_is_better, bounds=bounds)
-        estimates = [_estimate(values, clusters, metric) for values in (old, new)]
+        estimates = [estimate(values, clusters, metric) for values in (old, new)]
         rows.append(TableRow(metric, rag, estimates[0], estimates[1], comparison, len(questions) - len(scored)))
     return rows
 
@@ -54,15 +66,17 @@ def compare_categories(questions: Sequence[Question], first: ArmResult, second: 
     found = {}
     for category in sorted({question.category for question in questions}):
         own = [q for q in questions if q.category == category]
-        own = [q for q in own if _value(first, METRIC[primary], q) is not None and _value(second, METRIC[primary], q) is not None]
+        own = [
+            q for q in own if value_of(first, METRIC[primary], q) is not None and value_of(second, METRIC[primary], q) is not None
+        ]
         if len(own) > 1:
-            old, new = ([float(_value(arm, METRIC[primary], q) or 0) for q in own] for arm in (first, second))
+            old, new = ([float(value_of(arm, METRIC[primary], q) or 0) for q in own] for arm in (first, second))
             found[category] = compare(old, new, cluster_labels(own))
     return found
 
 
 def compare_latency(questions: Sequence[Question], first: ArmResult, second: ArmResult) -> Latency | None:
-    pairs = [(_value(first, METRIC["latency"], q), _value(second, METRIC["latency"], q)) for q in questions]
+    pairs = [(value_of(first, METRIC["latency"], q), value_of(second, METRIC["latency"], q)) for q in questions]
     timed = np.array([pair for pair in pairs if pair[0] and pair[1]], dtype=float)
     if len(timed) < 2:
         return None
@@ -76,12 +90,14 @@ def cluster_labels(questions: Sequence[Question]) -> list[str]:
     return [question.cluster or f"question {question.id}" for question in questions]
 
 
-def _value(arm: ArmResult, metric: Metric, question: Question) -> float | None:
+def value_of(arm: ArmResult, metric: Metric, question: Question) -> float | None:
+    """The score of one question; None where it was not scored."""
     score = arm.scores[metric.name].get(question.id)
     return score.value if score else None
 
 
-def _estimate(values: Sequence[float], clusters: Sequence[str], metric: Metric) -> Estimate:
+def estimate(values: Sequence[float], clusters: Sequence[str], metric: Metric) -> Estimate:
+    """Mean and 95 % interval of one arm's scores: Wilson for yes or no, else (cluster) bootstrap."""
     mean = float(np.mean(values))
     if set(values) <= {0.0, 1.0} and len(set(clusters)) == len(clusters):
         return Estimate(mean, wilson(int(sum(values)), len(values)), len(values))

@@ -1,23 +1,44 @@
-"""eval: run, compare, ztest."""
+"""eval: run, compare, watch, task, ztest."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from emendo.commands import Commands, add, open_store, opener
+from emendo.commands import Commands, add, answering, inspecting, open_store, opener, refusing, tasks
 from emendo.commands.learning import DEFAULT_BASE
 from emendo.terminal import progress_bar, say, say_json, table
 
+if TYPE_CHECKING:
+    from emendo.records import AdapterCard
+    from eval.leaks import TrainingText
+
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("eval", help="is the tuned model really better? run, ztest", parents=[common])
+    parser = commands.add_parser("eval", help="is it really better? run, compare, watch, task, ztest", parents=[common])
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     run = add(kinds, common, "run", "base against tuned on held-out questions: tests, verdict, report", run_eval)
     run.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
     run.add_argument("--adapter", default="latest", help="adapter id (default: the newest)")
+    run.add_argument(
+        "--general", type=Path, metavar="FILE.jsonl", help="general questions (data/general.jsonl), to see what was forgotten"
+    )
     run.add_argument("--model", default=DEFAULT_BASE)
     run.add_argument("--bits", default="", help="default: what the adapter was tuned with")
+    compare = add(kinds, common, "compare", "two runs on the same questions, as their answers were recorded", compare_runs)
+    compare.add_argument("a", metavar="A", help="run folder, or its name in workspace/runs; :ARM chooses an arm")
+    compare.add_argument("b", metavar="B")
+    compare.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
+    compare.add_argument("--out", type=Path, default=Path("comparison"), metavar="DIR", help="folder of the report")
+    watch = add(kinds, common, "watch", "for your CI: fail when the bot answers worse than its baseline", watch_bot)
+    watch.add_argument("folder", type=Path, metavar="DIR", help="holds the baseline; the first run makes it")
+    watch.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
+    watch.add_argument("--accept", action="store_true", help="make this run the new baseline")
+    answering.add_model(watch)
+    tasks.add_eval(kinds, common)
+    inspecting.add_eval(kinds, common)
+    refusing.add_eval(kinds, common)
     ztest = add(kinds, common, "ztest", "z test of trials against a known mean and sd, with its companions", run_ztest)
     ztest.add_argument("values", type=float, nargs="+", help="one figure per trial, e.g. successes of 50")
     ztest.add_argument("--mean", type=float, required=True, help="the historic mean")
@@ -41,13 +62,70 @@ def run_eval(args: argparse.Namespace) -> int:
     rows = [correction for _, correction in open_store(args).corrections()]
     with progress_bar() as report:
         trial = Trial(opened, args.model, args.bits or card.settings["bits"], questions, opened.retriever(), report)
+        trial.general = load_questions(args.general) if args.general else ()
         out = trial.run_folder(card.adapter_id)
         judged = trial.judge(folder, card, rows, out, opened.settings(Policy, "policy"))
     say_json(judged) if args.json else show_report(judged)
     return judged.exit_code
 
 
-def show_report(report) -> None:  # type: ignore[no-untyped-def]
+def compare_runs(args: argparse.Namespace) -> int:
+    """The exit code is the verdict on B: 0 PROMOTE, 1 REJECT, 2 INCONCLUSIVE, 3 INVALID."""
+    from eval.gate import Policy
+    from eval.questions import load_questions
+    from eval.watch import compare_runs as compare
+    from eval.watch import load_run
+
+    opened = opener(args)
+    questions = load_questions(args.questions)
+    first, second = (load_run(questions, place, opened.workspace.runs) for place in (args.a, args.b))
+    card, texts = _learned(args, str(second.manifest.get("adapter_id") or ""))
+    judged = compare(
+        questions,
+        first,
+        second,
+        args.out,
+        opened.settings(Policy, "policy"),
+        card,
+        texts,
+        opened.embedder().encode if card else None,
+        command=f"emendo eval compare {args.a} {args.b} --questions {args.questions}",
+    )
+    say_json(judged) if args.json else show_report(judged, "A", "B")
+    return judged.exit_code
+
+
+def _learned(args: argparse.Namespace, adapter_id: str) -> tuple[AdapterCard | None, list[TrainingText] | None]:
+    """Card and training texts of an adapter of this workspace; None where it is not here, which the comparison then says."""
+    from emendo.config import open_workspace
+    from emendo.judging import training_texts
+    from sft.adapters import list_adapters
+
+    cards = [card for card in list_adapters(open_workspace(args.workspace).adapters) if card.adapter_id == adapter_id]
+    if not cards:
+        return None, None
+    return cards[0], training_texts(cards[0], [correction for _, correction in open_store(args).corrections()])
+
+
+def watch_bot(args: argparse.Namespace) -> int:
+    """The exit code is for CI: 0 no regression or a new baseline, 1 regression, 2 inconclusive, 3 invalid."""
+    from eval.gate import Policy
+    from eval.questions import load_questions
+    from eval.watch import watch
+
+    questions = load_questions(args.questions)
+    policy = opener(args).settings(Policy, "policy")
+    answerer = answering.open_answerer(args)
+    with progress_bar() as report:
+        judged = watch(questions, answerer, args.folder, policy, report, args.accept, f"emendo eval watch {args.folder}")
+    if judged is None:
+        say_json({"verdict": "BASELINE"}) if args.json else say(f"{len(questions)} answers are the baseline in {args.folder}")
+        return 0
+    say_json(judged) if args.json else show_report(judged, "baseline", "now")
+    return judged.exit_code
+
+
+def show_report(report, before="base", after="tuned") -> None:  # type: ignore[no-untyped-def]
     """Every metric with its interval and test, the verdict, and where the whole report is."""
     rows = []
     for row in report.rows:
@@ -58,7 +136,10 @@ def show_report(report) -> None:  # type: ignore[no-untyped-def]
         name = row.metric.name if row.rag else f"{row.metric.name} (no manuals)"
         rows.append((name, row.before.value, row.after.value, f"{test.difference:+.3f}", interval, f"{test.p:.2g}", test.n))
     say()
-    table("", ("metric", "base", "tuned", "difference", "95 % interval", "p", "n"), rows)
+    table("", ("metric", before, after, "difference", "95 % interval", "p", "n"), rows)
+    for own in report.tables:
+        say()
+        table(own.title, own.columns, own.rows)
     say(f"\n{report.verdict}: {report.reason}")
     say(f"report: {report.html}")
 

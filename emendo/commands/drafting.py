@@ -1,0 +1,58 @@
+"""questions: proposals from the manuals, for people who have no test questions yet."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from emendo.commands import Commands, add, opener
+from emendo.terminal import say, say_json
+
+
+def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
+    parser = add(commands, common, "questions", "draft test questions from the indexed manuals, for a person to accept", draft)
+    parser.add_argument("action", choices=("draft",))
+    parser.add_argument("--out", type=Path, default=Path("questions.draft.jsonl"), metavar="FILE.jsonl")
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--product", default="", help="only from this product's manuals")
+    parser.add_argument("--model", default="", help="a model that words further questions (openai:... or hf:...)")
+
+
+def draft(args: argparse.Namespace) -> int:
+    import dataclasses
+    import json
+
+    from emendo.files import write_whole
+    from emendo.records import UserError
+    from eval.draft import DraftSettings, draft_questions
+    from rag.index import open_index
+
+    if args.count < 1:
+        raise UserError(f"--count {args.count}: expected 1 or more")
+    opened = opener(args)
+    index = open_index(opened.workspace.index, opened.embedder())
+    chunks = [c for document in index.documents() for c in index.chunks(document.doc_id)]
+    chunks = [chunk for chunk in chunks if not args.product or args.product in (chunk.product, chunk.doc_id)]
+    write = _writer(opened, args.model) if args.model else None
+    questions = draft_questions(chunks, DraftSettings(count=args.count), write)
+    if not questions:
+        raise UserError(
+            "no sentence, step or table of the indexed manuals gives a question; `emendo documents` lists what is there"
+        )
+    write_whole(args.out, "".join(json.dumps(dataclasses.asdict(q), ensure_ascii=False) + "\n" for q in questions))
+    counts = Counter(question.category for question in questions)
+    if args.json:
+        say_json({"file": str(args.out), "questions": len(questions), "categories": counts})
+        return 0
+    say(f"{len(questions)} drafts in {args.out}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
+    say("Read them, delete what nobody would ask, reword the rest; then: emendo eval run --questions " + str(args.out))
+    return 0
+
+
+def _writer(opened: Any, spec: str) -> Any:
+    from langchain_core.messages import HumanMessage
+
+    model = opened.chat_model(spec)
+    return lambda prompts: [str(reply.content) for reply in model.batch([[HumanMessage(content=prompt)] for prompt in prompts])]
