@@ -6,9 +6,23 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from emendo import __version__
-from emendo.commands import answering, judging, learning, showing
+from emendo.commands import (
+    answering,
+    benching,
+    drafting,
+    inspecting,
+    judging,
+    learning,
+    serving,
+    showing,
+    sweeping,
+    tasks,
+    tuning,
+    users,
+)
 from emendo.records import UserError
 
 
@@ -19,13 +33,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--workspace", metavar="DIR", help="folder of everything you make (default: $EMENDO_WORKSPACE or ./workspace)"
     )
     common.add_argument("--set", metavar="STEP.KEY=VALUE", action="append", dest="overrides", help="a setting, as in emendo.toml")
+    common.add_argument(
+        "--set-file", metavar="FILE.toml", help="settings as in emendo.toml, which they overrule; --set overrules them"
+    )
     common.add_argument("--json", action="store_true", help="print results as JSON")
     parser = argparse.ArgumentParser(
         prog="emendo", description="Support bots from product manuals that learn from being corrected.", parents=[common]
     )
     parser.add_argument("--version", action="version", version=f"emendo {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (answering, learning, judging, showing):
+    for group in (answering, inspecting, learning, tuning, sweeping, judging, tasks, benching, drafting, showing, users, serving):
         group.add_commands(commands, common)
     return parser
 
@@ -34,10 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, 2 on an error the user can repair, else what the command says (a verdict, for example)."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     args = build_parser().parse_args(argv)
-    for name, default in (("workspace", None), ("overrides", []), ("json", False)):
+    for name, default in (("workspace", None), ("overrides", []), ("json", False), ("set_file", None)):
         if not hasattr(args, name):
             setattr(args, name, default)
     try:
+        if args.set_file:
+            from emendo.config import file_overrides
+
+            args.overrides = [*file_overrides(Path(args.set_file)), *args.overrides]
         return int(args.run(args) or 0)
     except UserError as error:
         print(f"emendo: {error}", file=sys.stderr)

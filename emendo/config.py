@@ -46,6 +46,11 @@ class Workspace:
         return self.root / "emendo.db"
 
     @property
+    def refusal(self) -> Path:
+        """The refusal threshold fitted on this workspace's manuals by `emendo eval refusal`."""
+        return self.root / "refusal.json"
+
+    @property
     def settings(self) -> Path:
         return self.root / "emendo.toml"
 
@@ -66,10 +71,7 @@ def load_settings(cls: type[T], section: str, overrides: Sequence[str] = (), fil
     """
     values: dict[str, Any] = {}
     if file is not None and file.exists():
-        try:
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{file} is not valid TOML: {error}") from error
+        table = _read_toml(file)
         if not isinstance(table.get(section, {}), Mapping):
             raise UserError(f"{file}: `{section}` is a value; expected a table, written [{section}]")
         values.update(table.get(section, {}))
@@ -80,6 +82,26 @@ def load_settings(cls: type[T], section: str, overrides: Sequence[str] = (), fil
         if name.split(".", 1)[0] == section:
             values[name.split(".", 1)[1]] = value
     return make_settings(cls, values, section)
+
+
+def file_overrides(file: Path) -> list[str]:
+    """The settings of a TOML file as `section.key=value` overrides; UserError when it is missing or no TOML."""
+    if not file.is_file():
+        raise UserError(f"--set-file {file}: there is no such file; `emendo sweep` writes one")
+    table = _read_toml(file)
+    sections = {section: values for section, values in table.items() if isinstance(values, Mapping)}
+    if len(sections) < len(table):
+        raise UserError(
+            f"{file}: `{min(set(table) - set(sections))}` stands in no section; expected [tune] above it, for example"
+        )
+    return [f"{section}.{key}={value}" for section, values in sections.items() for key, value in values.items()]
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid TOML: {error}") from error
 
 
 def make_settings(cls: type[T], values: Mapping[str, Any], section: str) -> T:

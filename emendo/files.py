@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 from emendo.records import UserError
 
 
-def read_jsonl(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(path: Path, what: str, faults: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """("file:line", object) for each line that is not blank; `what` names the file in errors, "questions" for example.
 
-    UserError for a missing, empty or non-UTF-8 file and, when it is reached, for a line that is no JSON object.
+    UserError for a missing, empty or non-UTF-8 file and, when it is reached, for a line that is no JSON object; with `faults`
+    such lines are told there and left out.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON text may hold U+2028 and other breaks
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSONL") from error
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -27,7 +29,12 @@ def read_jsonl(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{what} file {path} is empty; expected one JSON object per line")
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield f"{path}:{number}", _object(f"{path}:{number}", line)
+            try:
+                yield f"{path}:{number}", _object(f"{path}:{number}", line)
+            except UserError as error:
+                if faults is None:
+                    raise
+                faults.append(str(error))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -35,6 +42,17 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8", errors="replace")
     partial.replace(path)
+
+
+def weights_sha256(folder: Path) -> str:
+    """Over the safetensors files of a model folder in name order; "" where there is none (a hub id)."""
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest() if files else ""
 
 
 def _object(place: str, line: str) -> dict[str, Any]:

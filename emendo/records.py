@@ -6,6 +6,7 @@ Every record is a frozen dataclass of plain values, so it can be written to JSON
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -86,6 +87,8 @@ class Chunk:
     boxes: tuple[Box, ...] = ()
     source: str = ""
     position: int = 0  # order within its document
+    context: str = ""  # what a model wrote to place the passage; searched with it, never shown or quoted
+    metadata: str = ""  # JSON, of a text that a LangChain program added
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Answer:
     prompt_version: str
     index_id: str
     timings: dict[str, float] = field(default_factory=dict)  # seconds per stage
+    stopped: bool = False  # a person stopped it before its end
 
 
 @dataclass(frozen=True)
@@ -229,9 +233,12 @@ def from_json(cls: type[T], data: str | dict[str, Any]) -> T:
     return typing.cast(T, _build(cls, value))
 
 
+_hints = functools.cache(typing.get_type_hints)  # looking them up takes longer than reading a record
+
+
 def _build(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         known = {}
         for f in dataclasses.fields(kind):
             if f.name in value:

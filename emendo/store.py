@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import sqlite3
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,45 +14,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from emendo.records import Answer, Correction, UserError, from_json, to_json
-
-SCHEMA_VERSION = 1
-metadata = sa.MetaData()
-schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
-conversations = sa.Table(
-    "conversations",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("conversation_id", sa.String, unique=True, nullable=False),
-    sa.Column("title", sa.String, nullable=False),
-    sa.Column("owner", sa.String, nullable=False, default=""),
-    sa.Column("at", sa.String, nullable=False),
-)
-answers = sa.Table(
-    "answers",
-    metadata,
-    sa.Column("answer_id", sa.String, primary_key=True),
-    sa.Column("conversation_id", sa.String, index=True, nullable=False),
-    sa.Column("number", sa.Integer, nullable=False),  # order within the conversation
-    sa.Column("record", sa.Text, nullable=False),  # the Answer as JSON
-    sa.Column("at", sa.String, nullable=False),
-)
-corrections = sa.Table(
-    "corrections",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("correction_id", sa.String, unique=True, nullable=False),
-    sa.Column("status", sa.String, nullable=False, index=True),
-    sa.Column("record", sa.Text, nullable=False),  # the Correction as JSON; `status` above is the current one
-)
-promotions = sa.Table(
-    "promotions",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("adapter_id", sa.String, nullable=False),  # "" means the base model
-    sa.Column("verdict", sa.String, nullable=False),
-    sa.Column("report", sa.String, nullable=False),
-    sa.Column("forced_reason", sa.String, nullable=False, default=""),
-    sa.Column("at", sa.String, nullable=False),
+from emendo.schema import (
+    SCHEMA_VERSION,
+    answers,
+    conversations,
+    corrections,
+    feedback,
+    migrate,
+    promotions,
+    read_version,
+    uploads,
 )
 
 
@@ -64,41 +36,46 @@ class Store:
     """All state that must survive a restart, behind one SQLAlchemy engine. Safe to use from several threads."""
 
     def __init__(self, location: Path | str):
-        """Open or make the database; `location` is a SQLite file or a SQLAlchemy URL."""
+        """Open or make the database; `location` is a SQLite file or a SQLAlchemy URL (postgresql://user:password@host/name)."""
+        self.location = location
         self._file = Path(location) if "://" not in str(location) else None
-        url = f"sqlite:///{self._file}" if self._file else str(location)
-        self.engine = sa.create_engine(url, connect_args={"timeout": 30} if self._file else {})
+        url = f"sqlite:///{self._file}" if self._file else str(location).replace("postgresql://", "postgresql+pg8000://", 1)
+        options: dict[str, Any] = {"connect_args": {"timeout": 30}} if self._file else {"pool_pre_ping": True}
+        try:
+            self.engine = sa.create_engine(url, **options)
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise UserError(f"database URL: {error}; for PostgreSQL: pip install 'emendo[postgresql]'") from error
         if self._file:
             sa.event.listen(self.engine, "connect", _set_pragmas)
         try:
             self._open_schema()
-        except sa.exc.DatabaseError as error:
-            raise UserError(
-                f"{location} is not an Emendo database ({error.orig}); move it away or give another workspace"
-            ) from error
+        except (sa.exc.DatabaseError, sa.exc.InterfaceError) as error:
+            name = self.engine.url.render_as_string()  # without its password
+            raise UserError(f"{name} is not an Emendo database ({error.orig}); move it away or give another workspace") from error
 
     def _open_schema(self) -> None:
-        if not sa.inspect(self.engine).has_table("schema_version"):
-            metadata.create_all(self.engine)
-            with self.engine.begin() as db:
-                if db.execute(sa.select(schema_version)).first() is None:
-                    db.execute(schema_version.insert().values(version=SCHEMA_VERSION))
-            return
-        with self.engine.connect() as db:
-            found = db.execute(sa.select(schema_version.c.version)).scalar_one()
+        found = read_version(self.engine)
         if found > SCHEMA_VERSION:
             raise UserError(
                 f"the database has schema version {found}, this Emendo knows {SCHEMA_VERSION}; "
                 "install the newer Emendo or use another workspace"
             )
+        if found < SCHEMA_VERSION:
+            if self._file and found:
+                self.backup(self._file.with_suffix(f".version{found}.db"))
+            migrate(self.engine)
+
+    @property
+    def is_file(self) -> bool:
+        """False for a database server."""
+        return self._file is not None
 
     def backup(self, target: Path) -> Path:
         """Copy the SQLite database to `target` while it is in use."""
         if self._file is None:
             raise UserError("backup copies SQLite files only; use your database server's own tool (pg_dump)")
-        with self.engine.connect() as db:
-            db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy2(self._file, target)
+        with closing(sqlite3.connect(self._file)) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
         return target
 
     # -- conversations and answers -------------------------------------------------------------------------------------
@@ -125,10 +102,22 @@ class Store:
             db.execute(answers.delete().where(answers.c.conversation_id == conversation_id))
             db.execute(conversations.delete().where(conversations.c.conversation_id == conversation_id))
 
-    def save_answer(self, answer: Answer, conversation_id: str) -> None:
+    def owner_of_conversation(self, conversation_id: str) -> str | None:
+        """The user's name, "" where there are no users, None for an unknown id."""
+        return self._owner(conversations, conversations.c.conversation_id == conversation_id)
+
+    def owner_of_answer(self, answer_id: str) -> str | None:
+        return self._owner(answers, answers.c.answer_id == answer_id)
+
+    def _owner(self, table: sa.Table, same: sa.ColumnElement[bool]) -> str | None:
+        with self.engine.connect() as db:
+            return db.execute(sa.select(table.c.owner).where(same)).scalar()
+
+    def save_answer(self, answer: Answer, conversation_id: str, owner: str = "") -> None:
+        """Store it as the conversation's last; conversation "" is for answers that belong to none."""
         with self.engine.begin() as db:
             same = answers.c.conversation_id == conversation_id
-            last = db.execute(sa.select(sa.func.max(answers.c.number)).where(same)).scalar()
+            last = db.execute(sa.select(sa.func.max(answers.c.number)).where(same)).scalar() if conversation_id else 0
             db.execute(
                 answers.insert().values(
                     answer_id=answer.answer_id,
@@ -136,6 +125,7 @@ class Store:
                     number=(last or 0) + 1,
                     record=to_json(answer),
                     at=now(),
+                    owner=owner,
                 )
             )
 
@@ -183,6 +173,12 @@ class Store:
         with self.engine.connect() as db:
             return [(row.number, _with_status(row)) for row in db.execute(query)]
 
+    def approved_ids(self) -> tuple[str, ...]:
+        """correction_id of the approved ones, in the order they came."""
+        query = sa.select(corrections.c.correction_id).where(corrections.c.status == "approved").order_by(corrections.c.number)
+        with self.engine.connect() as db:
+            return tuple(db.execute(query).scalars())
+
     def set_correction_status(self, number: int, status: str) -> None:
         if status not in ("open", "approved", "rejected"):
             raise UserError(f"correction status {status!r}: expected open, approved or rejected")
@@ -190,6 +186,37 @@ class Store:
             changed = db.execute(corrections.update().where(corrections.c.number == number).values(status=status)).rowcount
         if not changed:
             raise UserError(f"no correction number {number}; `emendo corrections` lists them")
+
+    def edit_correction(self, number: int, correction: Correction) -> None:
+        """Put this one in the place of number `number`; its status stays."""
+        values = {"correction_id": correction.correction_id, "record": to_json(correction)}
+        with self.engine.begin() as db:
+            changed = db.execute(corrections.update().where(corrections.c.number == number).values(values)).rowcount
+        if not changed:
+            raise UserError(f"no correction number {number}; `emendo corrections` lists them")
+
+    # -- feedback and uploads ------------------------------------------------------------------------------------------
+
+    def rate(self, answer_id: str, owner: str, rating: int, comment: str = "") -> None:
+        """Thumbs up (1) or down (-1); a user's later rating of the same answer takes the place of the earlier one."""
+        with self.engine.begin() as db:
+            db.execute(feedback.delete().where(feedback.c.answer_id == answer_id, feedback.c.owner == owner))
+            values = {"answer_id": answer_id, "owner": owner, "rating": rating, "comment": comment, "at": now()}
+            db.execute(feedback.insert().values(values))
+
+    def ratings(self) -> list[dict[str, Any]]:
+        """Oldest first: answer_id, owner, rating, comment, at."""
+        with self.engine.connect() as db:
+            return [dict(row._mapping) for row in db.execute(sa.select(feedback).order_by(feedback.c.number))]
+
+    def set_upload_owner(self, file: str, owner: str) -> None:
+        with self.engine.begin() as db:
+            db.execute(uploads.delete().where(uploads.c.file == file))
+            db.execute(uploads.insert().values(file=file, owner=owner))
+
+    def upload_owner(self, file: str) -> str | None:
+        """Who uploaded the kept file of this name; None where nobody did."""
+        return self._owner(uploads, uploads.c.file == file)
 
     # -- promotions ----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,8 +11,11 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from emendo.chat_models import load_chat_model
+from emendo.quote_model import QuoteChatModel
 from emendo.records import UserError
 from rag.answer import to_langchain
+from rag.evidence import find_evidence
+from rag.fusion import question_terms
 from rag.prompt import build_messages
 
 
@@ -45,8 +49,6 @@ def test_quote_prints_only_sentences_of_the_manual(hits):
 
 
 def test_quote_gives_the_whole_procedure_in_order(hits):
-    import dataclasses
-
     steps = "Open the lid first.\n1. Fill the tank.\n2. Add 20 g of descaler.\n3. Boil once.\n4. Rinse twice."
     chunk = dataclasses.replace(hits[0].chunk, text=steps)
     text = load_chat_model("quote").invoke(ask("how do I use the descaler", [dataclasses.replace(hits[0], chunk=chunk)])).content
@@ -56,6 +58,35 @@ def test_quote_gives_the_whole_procedure_in_order(hits):
         "3. Boil once. [1]",
         "4. Rinse twice. [1]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "answer"),
+    [
+        (
+            "E01 | No water | Fill it\nE02 | Sensor silent | Refill it\nE03 | Sensor hot | Wait",
+            "E02?",
+            "E02 | Sensor silent | Refill it [1]",
+        ),
+        (
+            "E01 - Overvoltage\nThe battery is too full.\nE02 - Torque sensor\nSwitch it off and on again.\nE03 - Speed sensor",
+            "what does the torque sensor code E02 mean",
+            "E02 - Torque sensor [1]\nSwitch it off and on again. [1]",
+        ),
+    ],
+)
+def test_quote_prints_the_entry_of_a_code_and_no_other(hits, text, question, answer):
+    hit = dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text=text))
+    found = find_evidence(question, question_terms(question, lambda word: 1.0), [hit], lambda question, units: [0.5] * len(units))
+    assert QuoteChatModel().reply(question, [text], [evidence.score for evidence in found]) == answer
+
+
+def test_quote_follows_the_scores_it_is_given_and_says_nothing_twice():
+    passages = ["Rinse the tank. Dry the tank well. Close the lid.", "Dry the tank very well. Use no soap."]
+    model = QuoteChatModel(next_bonus=0.0)
+    assert model.reply("tank", passages, [0, 9, 0, 8, 7]) == "Dry the tank well. [1]\nUse no soap. [2]"
+    assert model.reply("tank", passages, [0, 0, 9, 0, 0]) == "Close the lid. [1]"
+    assert model.reply("tank", [], []) == "The manual does not say."
 
 
 def test_quote_without_passages_says_what_to_do():

@@ -25,15 +25,14 @@ def demo(tmp_path_factory) -> tuple[Path, dict]:
     return workspace, json.loads(report.read_text(encoding="utf-8"))
 
 
-def test_all_arms_are_judged_and_the_verdict_has_its_reason(demo):
-    """Whether the small model gains by tuning is a measurement, kept in docs/eval.md, not an assertion."""
+def test_the_tuned_arm_is_significantly_better_and_nowhere_worse(demo):
     _, report = demo
     primary = report["primary"]["comparison"]
     assert report["primary"]["metric"] == "fact_recall"
     assert primary["n"] >= 180
-    assert 0 < primary["p"] < 1
-    assert report["verdict"] in ("PROMOTE", "REJECT", "INCONCLUSIVE"), report["reason"]
-    assert report["reason"]
+    assert primary["difference"] > 0
+    assert primary["p"] < 0.05
+    assert report["verdict"] == "PROMOTE", report["reason"]
     answered = {row["metric"]: row for row in report["metrics"] if row["rag"]}
     assert answered["supported_sentences"]["after"]["value"] > 0.95, "verbatim answers stand in their passages"
 
@@ -65,12 +64,9 @@ def test_running_it_again_changes_nothing(demo):
 def test_the_tuned_adapter_serves_cited_answers_after_promotion(demo, capsys):
     from emendo.cli import main
 
-    workspace, report = demo
+    workspace, _ = demo
     command = ["--workspace", str(workspace)]
-    promoted = main([*command, "promote"])
-    if report["verdict"] != "PROMOTE":
-        assert promoted == 2, "without a PROMOTE verdict it is refused"
-        assert main([*command, "promote", "--force", "--reason", "testing the switch"]) == 0
+    assert main([*command, "promote"]) == 0
     capsys.readouterr()
     question = "How long do I have to wait after a brew cycle before I take the portafilter off?"
     assert main([*command, "ask", question, "--model", "hf:bundled", "--product", "Corvella E20 espresso machine", "--json"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -36,15 +37,21 @@ def settings_classes() -> dict[str, type]:
     from rag.retrieve import RetrieveSettings
     from serve.session import ServeSettings
     from sft.examples import ExampleSettings
+    from sft.preference import PreferenceSettings
+    from sft.retriever import RetrieverSettings
+    from sft.sweep import SweepSettings
     from sft.train import TuneSettings
 
     return {
         "index": IndexSettings,
         "retrieve": RetrieveSettings,
+        "retriever": RetrieverSettings,
         "answer": AnswerSettings,
         "model": ModelSettings,
         "examples": ExampleSettings,
         "tune": TuneSettings,
+        "sweep": SweepSettings,
+        "preference": PreferenceSettings,
         "policy": Policy,
         "serve": ServeSettings,
     }
@@ -54,4 +61,4 @@ def open_store(args: argparse.Namespace) -> Any:
     from emendo.config import open_workspace
     from emendo.store import Store
 
-    return Store(open_workspace(args.workspace).database)
+    return Store(os.environ.get("EMENDO_DATABASE") or open_workspace(args.workspace).database)

@@ -12,11 +12,14 @@ from emendo.files import read_jsonl, write_whole
 from emendo.records import UserError
 from emendo.terminal import answer_row, hit_row, note, place, progress_bar, say, say_json, show_answer, show_sources, table
 
+_SHOWN = 10  # warnings printed after indexing; a web site may have one for every page that only lists others
+
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "index", "parse manuals (a file, a folder or a .zip) and make them searchable", index)
     parser.add_argument("path", type=Path, nargs="?")
     parser.add_argument("--reembed", action="store_true", help="embed all indexed passages again, after the embedder was changed")
+    parser.add_argument("--lists", type=int, help="search vectors in so many lists, for a million passages and more (0: exactly)")
     parser.add_argument("--product", default="", help="name of the product these manuals are of (default: each manual's title)")
     add(commands, common, "documents", "list what is indexed", documents)
     parser = add(commands, common, "delete", "take documents out of the index", delete)
@@ -46,9 +49,15 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def index(args: argparse.Namespace) -> int:
-    from rag.ingest import ingest, reembed
+    from rag.assemble import IndexSettings
+    from rag.ingest import ingest, reembed, use_lists
 
     opened = opener(args)
+    if args.lists is not None:
+        count = use_lists(opened.workspace.index, opened.embedder(), args.lists)
+        how = f"in {args.lists} lists" if args.lists else "exactly"
+        say_json({"passages": count, "lists": args.lists}) if args.json else say(f"{count} passages are searched {how}")
+        return 0
     if args.reembed:
         with progress_bar() as report:
             count = reembed(opened.workspace.index, opened.embedder(), progress=report)
@@ -56,17 +65,38 @@ def index(args: argparse.Namespace) -> int:
         return 0
     if args.path is None:
         raise UserError("no manual given; write `emendo index PATH` (a file, a folder or a .zip)")
+    settings = opened.settings(IndexSettings, "index")
     with progress_bar() as report:
-        summary = ingest(opened.workspace.index, args.path, opened.embedder(), product=args.product, progress=report)
+        summary = ingest(
+            opened.workspace.index,
+            args.path,
+            opened.embedder(),
+            product=args.product,
+            progress=report,
+            ocr=settings.ocr,
+            contexts=opened.context_writer(_tell_cost),
+        )
     if args.json:
         say_json(summary)
     else:
         counts = {what: getattr(summary, what) for what in ("added", "replaced", "unchanged", "removed")}
         done = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
         say(f"{done}; {summary.chunks} passages in the index ({summary.seconds:.1f} s)")
-        for source, message in summary.failed:
-            say(f"failed: {source}: {message}")
+        for source, warning in summary.warnings[:_SHOWN]:
+            say(f"{source}: {warning}")
+        if len(summary.warnings) > _SHOWN:
+            say(f"{len(summary.warnings) - _SHOWN} more such lines; `emendo documents` shows them all")
+        for _, message in summary.failed:
+            say(f"failed: {message}")
     return 0
+
+
+def _tell_cost(cost: Any) -> None:
+    read, write = f"{cost.prompt_tokens:,}", f"{cost.reply_tokens:,}"
+    cached = f"; {cost.cached} passages have theirs already" if cost.cached else ""
+    note(
+        f"contexts: {cost.calls} calls, about {read} tokens to read and {write} to write{cached} (Ctrl-C stops, nothing is lost)"
+    )
 
 
 def documents(args: argparse.Namespace) -> int:
@@ -95,12 +125,12 @@ def search(args: argparse.Namespace) -> int:
     if rows:
 
         def found(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            hits = [retriever.search(row["question"], k=args.k, product=row.get("product") or args.product) for row in batch]
+            hits = [retriever.passages(row["question"], k=args.k, product=row.get("product") or args.product) for row in batch]
             return [{"id": row["id"], "hits": [hit_row(hit) for hit in hits[i]]} for i, row in enumerate(batch)]
 
         write_rows(args.out, "searching", rows, found)
         return 0
-    hits = retriever.search(question, k=args.k, product=args.product)
+    hits = retriever.passages(question, k=args.k, product=args.product)
     if args.json:
         say_json([hit_row(hit) for hit in hits])
         return 0
@@ -158,7 +188,7 @@ def open_answerer(args: argparse.Namespace) -> Any:
     embedder = opened.embedder()
     retriever = opened.retriever(embedder)
     adapter = adapter_folder(args, opened.workspace.adapters)
-    return opened.answerer(retriever, opened.chat_model(args.model, adapter, args.bits, embedder))
+    return opened.answerer(retriever, opened.chat_model(args.model, adapter, args.bits))
 
 
 def adapter_folder(args: argparse.Namespace, adapters: Path) -> str:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
+import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emendo.commands import Commands, add, open_store, opener
+from emendo.commands.tuning import add_examples_file, gather, run_check
 from emendo.records import AdapterCard, UserError
 from emendo.terminal import note, progress_bar, say, say_json, table
+
+if TYPE_CHECKING:
+    from sft.train import TuneSettings
 
 DEFAULT_BASE = "hf:bundled"
 
@@ -19,14 +27,20 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", help="the file to import or export, or the correction's number")
     parser.add_argument("--status", choices=("open", "approved", "rejected"), help="list only these")
     parser = add(commands, common, "tune", "QLoRA-tune an adapter on the approved corrections", tune)
+    parser.add_argument("action", nargs="?", choices=("run", "check"), default="run", help="check: everything but the training")
+    add_examples_file(parser)
     parser.add_argument("--model", default=DEFAULT_BASE, help=f"hf:<hub id or path> (default {DEFAULT_BASE})")
-    parser.add_argument("--bits", default="", help="nf4 | bf16 | fp32 (default nf4)")
-    add(commands, common, "adapters", "list the tuned adapters", adapters)
+    parser.add_argument("--bits", default="", help="auto | nf4 | bf16 | fp32 (default nf4)")
+    parser.add_argument("--retriever", action="store_true", help="adapt the embedder instead, and keep it if it finds more")
+    parser.add_argument("--task", type=Path, metavar="TASK.toml", help="tune for this task, on its own training rows")
+    told = "go on from this adapter (default: the newest), away from the rejected answers (DPO)"
+    parser.add_argument("--preference", nargs="?", const="latest", default="", metavar="ADAPTER", help=told)
     parser = add(commands, common, "promote", "serve with an adapter that its evaluation has shown to be better", promote)
     parser.add_argument("adapter", nargs="?", default="latest", help="adapter id (default: the newest)")
     parser.add_argument("--force", action="store_true", help="without a PROMOTE verdict; needs --reason, which is recorded")
     parser.add_argument("--reason", default="")
-    add(commands, common, "rollback", "serve with what was promoted before, or with the base model", rollback)
+    parser = add(commands, common, "rollback", "serve with what was promoted before, or with the base model", rollback)
+    parser.add_argument("--retriever", action="store_true", help="embed with the stock embedder again")
 
 
 def corrections(args: argparse.Namespace) -> int:
@@ -75,13 +89,29 @@ def _target_file(args: argparse.Namespace) -> Path:
 
 
 def tune(args: argparse.Namespace) -> int:
-    from sft.examples import ExampleSettings, build_examples
     from sft.train import TuneSettings
 
+    if os.environ.get("RANK", "0") != "0":  # of several processes that train together only the first one speaks
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if args.action == "check" and (args.retriever or args.preference):
+        raise UserError("`emendo tune check` checks corrections, --examples or --task; leave out the other option")
+    if args.retriever:
+        from emendo.commands.retrieving import tune_embedder
+
+        return tune_embedder(args)
+    if args.preference:
+        from emendo.commands.preferring import tune_preference
+
+        return tune_preference(args)
+    if args.task:
+        from emendo.commands.tasks import tune_task
+
+        return tune_task(args)
     opened = opener(args)
-    rows = [correction for _, correction in open_store(args).corrections()]
-    data = build_examples(rows, opened.settings(ExampleSettings, "examples"))
+    data, rows = gather(args, opened)
     settings = opened.settings(TuneSettings, "tune")
+    if args.action == "check":
+        return run_check(args, data, rows, with_bits(settings, args.bits))
     if not args.json:
         say(
             f"{len(data.train)} training and {len(data.validation)} validation examples from {len(data.cleaned.kept)} corrections"
@@ -95,81 +125,63 @@ def tune(args: argparse.Namespace) -> int:
 
 def run_tune(opened, model, bits, data, rows, settings) -> AdapterCard:  # type: ignore[no-untyped-def]
     """Tune with a progress bar; `model` is an hf: spec."""
-    import dataclasses
-
     from sft.train import tune as tune_adapter
 
-    if not model.startswith("hf:"):
-        raise UserError(f"--model {model}: only hf:<hub id or path> models can be tuned")
-    if bits:
-        settings = dataclasses.replace(settings, bits=bits)
+    base, settings = hf_base(model), with_bits(settings, bits)
     by_id = {row.correction_id: row for row in rows}
     with progress_bar() as report:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
             report("tuning (" + ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in figures.items()) + ")", step, steps)
 
-        return tune_adapter(model.removeprefix("hf:"), data, by_id, opened.workspace.adapters, settings, progress)
+        return tune_adapter(base, data, by_id, opened.workspace.adapters, settings, progress)
 
 
-def show_card(card: AdapterCard) -> None:
+def hf_base(model: str) -> str:
+    """The base model of an hf: spec; only these can be tuned."""
+    if not model.startswith("hf:"):
+        raise UserError(f"--model {model}: only hf:<hub id or path> models can be tuned")
+    return model.removeprefix("hf:")
+
+
+def with_bits(settings: TuneSettings, bits: str) -> TuneSettings:
+    """The settings with --bits, where it is given."""
+    from emendo.config import make_settings
+
+    return dataclasses.replace(settings, bits=make_settings(type(settings), {"bits": bits}, "tune").bits) if bits else settings
+
+
+def show_card(card: AdapterCard, judge: str = "emendo eval run") -> None:
     loss = card.losses
     say(f"adapter {card.adapter_id}, {card.seconds:.0f} s")
     say(f"  loss {loss['train_first']:.3f} -> {loss['train_last']:.3f} nats per labelled token")
     if "validation_best" in loss:
         say(f"  validation loss {loss['validation_last']:.3f} (best {loss['validation_best']:.3f})")
-    say("  next: emendo eval run, then emendo promote")
-
-
-def adapters(args: argparse.Namespace) -> int:
-    from emendo.config import open_workspace
-    from sft.adapters import list_adapters
-
-    promoted = open_store(args).promoted()
-    cards = list_adapters(open_workspace(args.workspace).adapters)
-    if args.json:
-        say_json([{"promoted": card.adapter_id == promoted, "card": card} for card in cards])
-        return 0
-    rows = [
-        (
-            card.adapter_id,
-            card.at,
-            Path(card.base_model).name,
-            len(card.correction_ids),
-            card.losses["train_last"],
-            "serving" * (card.adapter_id == promoted),
-        )
-        for card in cards
-    ]
-    table("", ("adapter", "made", "base", "corrections", "loss", ""), rows)
-    return 0
+    if "general_after" in loss:
+        change = loss["general_after"] - loss["general_before"]
+        say(f"  general text {loss['general_before']:.3f} -> {loss['general_after']:.3f} nats per token ({change:+.3f})")
+    say(f"  next: {judge}" + ("" if "task" in judge else ", then emendo promote"))
 
 
 def promote(args: argparse.Namespace) -> int:
     from emendo.config import open_workspace
-    from eval.history import find_verdict
-    from sft.adapters import find_adapter
+    from sft.promotion import promote as promote_adapter
 
-    workspace, store = open_workspace(args.workspace), open_store(args)
-    adapter_id = find_adapter(workspace.adapters, args.adapter).name
-    verdict, report = find_verdict(workspace.runs, adapter_id)
-    if verdict != "PROMOTE" and not args.force:
-        why = f"its verdict is {verdict} ({report})" if verdict else "it has not been evaluated; run `emendo eval run`"
-        raise UserError(f"adapter {adapter_id} is not promoted: {why}. To overrule it: --force --reason '...'")
-    if verdict != "PROMOTE" and not args.reason.strip():
-        raise UserError("--force needs --reason 'why': it is recorded and shown with the promotion")
-    store.promote(adapter_id, verdict or "not evaluated", str(report or ""), args.reason if verdict != "PROMOTE" else "")
+    store = open_store(args)
+    adapter_id = promote_adapter(store, open_workspace(args.workspace), args.adapter, args.reason if args.force else None)
     say_json(store.promotions()[0]) if args.json else say(f"adapter {adapter_id} now serves")
     return 0
 
 
 def rollback(args: argparse.Namespace) -> int:
+    if args.retriever:
+        from emendo.commands.retrieving import rollback_embedder
+
+        return rollback_embedder(args)
+    from sft.promotion import roll_back
+
     store = open_store(args)
-    history = store.promotions()
-    if not history or not history[0]["adapter_id"]:
-        raise UserError("nothing to roll back: the base model serves")
-    before = history[1]["adapter_id"] if len(history) > 1 else ""
-    store.promote(before, "ROLLBACK")
+    before = roll_back(store)
     say_json(store.promotions()[0]) if args.json else say(f"{before or 'the base model'} now serves")
     return 0
 

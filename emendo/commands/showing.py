@@ -21,25 +21,29 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 
 def serve(args: argparse.Namespace) -> int:
+    from emendo.commands.learning import DEFAULT_BASE
     from rag.answer import Answerer
-    from rag.assemble import IndexSettings
+    from rag.assemble import IndexSettings, ModelSettings
     from rag.retrieve import Retriever
     from serve.app import serve as serve_app
+    from serve.batch_model import batched
     from serve.session import ServeContext, ServeSettings
+    from serve.tune_job import TuneRequest
 
     opened = opener(args)
     opened.check_model(args.model)
     embedder = opened.embedder()
     has_index = (opened.workspace.index / "CURRENT").exists()
     retriever: Retriever | None = opened.retriever(embedder) if has_index else None
-    model = opened.chat_model(args.model, adapter_folder(args, opened.workspace.adapters), args.bits, embedder)
-    answerer: Answerer = opened.answerer(retriever, model)
+    model = opened.chat_model(args.model, adapter_folder(args, opened.workspace.adapters), args.bits)
+    answerer: Answerer = opened.answerer(retriever, batched(model))
     store = open_store(args)
 
     def load_model(adapter_id: str):  # type: ignore[no-untyped-def]
         folder = str(opened.workspace.adapters / adapter_id) if adapter_id else ""
-        return opened.chat_model(args.model, folder, args.bits, embedder)
+        return batched(opened.chat_model(args.model, folder, args.bits))
 
+    spec = args.model or opened.settings(ModelSettings, "model").spec
     context = ServeContext(
         store=store,
         answerer=answerer,
@@ -51,6 +55,7 @@ def serve(args: argparse.Namespace) -> int:
         embedder_spec=opened.settings(IndexSettings, "index").embedder,
         load_model=load_model,
         settings=opened.settings(ServeSettings, "serve"),
+        tuned=TuneRequest(spec if spec.startswith("hf:") else DEFAULT_BASE, args.bits, tuple(args.overrides)),
     )
     note(f"Emendo at http://{args.host}:{args.port}  (model {answerer.model_id}; Ctrl-C ends it)")
     serve_app(context, host=args.host, port=args.port)

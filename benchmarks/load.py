@@ -1,0 +1,195 @@
+"""Concurrent chats with the bundled model: errors, answers to the wrong user, memory, tokens a second, time to the first token.
+
+    python -m benchmarks.load --chats 50 --minutes 1
+
+Starts `emendo serve` on the sample manuals with a user for each chat, first asks one question at a time, then from all chats at
+once, and prints one table; docs/operations.md has the last run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from emendo.accounts import Accounts
+from emendo.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+
+
+@dataclass
+class Figures:
+    """What one phase saw; seconds where not said otherwise."""
+
+    first: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+    tokens: int = 0
+    errors: list[str] = field(default_factory=list)
+    wrong_user: int = 0
+    seconds: float = 0.0
+    processor: float = 0.0  # seconds the server's process used
+
+    @property
+    def tokens_a_second(self) -> float:
+        return self.tokens / self.seconds
+
+    @property
+    def tokens_a_processor_second(self) -> float:
+        """Says less about waiting but does not depend on what else the machine does."""
+        return self.tokens / self.processor
+
+
+class Chat:
+    """One user with a token, asking one question after the other."""
+
+    def __init__(self, url: str, token: str, other_token: str, questions: list[str], figures: Figures):
+        self._url, self._questions, self._figures = url, questions, figures
+        self._client = httpx.Client(timeout=300, headers={"Authorization": f"Bearer {token}"})
+        self._other = {"Authorization": f"Bearer {other_token}"}
+
+    def ask_until(self, end: float) -> None:
+        while time.monotonic() < end:
+            try:
+                self._ask(random.choice(self._questions))
+            except (httpx.HTTPError, ValueError, KeyError) as error:
+                self._figures.errors.append(repr(error))
+
+    def _ask(self, question: str) -> None:
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        body = {"model": "emendo", "messages": [{"role": "user", "content": question}], **options}
+        start, first, text, tokens = time.monotonic(), 0.0, "", 0
+        extra: dict[str, str] = {}
+        with self._client.stream("POST", f"{self._url}/v1/chat/completions", json=body) as reply:
+            reply.raise_for_status()
+            for line in reply.iter_lines():
+                if not line.startswith("data: {"):
+                    continue
+                chunk = json.loads(line.removeprefix("data: "))
+                tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)
+                extra = chunk.get("emendo", extra)
+                piece = chunk["choices"][0]["delta"].get("content", "") if chunk["choices"] else ""
+                first = first or (time.monotonic() - start if piece else 0.0)
+                text += piece
+        self._figures.whole.append(time.monotonic() - start)
+        self._figures.first.append(first)
+        self._figures.tokens += tokens
+        self._check(question, text, extra["answer_id"])
+
+    def _check(self, question: str, text: str, answer_id: str) -> None:
+        """The stored answer is to this user's question, and another user cannot have it."""
+        mine = self._client.get(f"{self._url}/answers/{answer_id}").json()
+        other = httpx.get(f"{self._url}/answers/{answer_id}", headers=self._other, timeout=300)
+        if mine["question"] != question or mine["text"] != text.strip() or other.status_code != 404:
+            self._figures.wrong_user += 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chats", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--alone", type=float, default=0.5, help="minutes of one question at a time before it")
+    parser.add_argument("--workspace", type=Path, help="with the sample manuals indexed (default: a new one)")
+    args = parser.parse_args()
+    root = args.workspace or Path(tempfile.mkdtemp(prefix="emendo-load-"))
+    if not (root / "index" / "CURRENT").exists():
+        subprocess.run([sys.executable, "-m", "emendo.cli", "--workspace", root, "index", DATA / "manuals"], check=True)
+    tokens = make_users(root, args.chats)
+    rows = [json.loads(line) for line in (DATA / "corrections.jsonl").read_text(encoding="utf-8").splitlines()]
+    questions = [row["question"] for row in rows if not row["should_abstain"]]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = [sys.executable, "-m", "emendo.cli", "--workspace", str(root), "serve", "--model", "hf:bundled", "--port", port]
+    server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    try:
+        run(f"http://127.0.0.1:{port}", psutil.Process(server.pid), tokens, questions, args)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+
+
+def make_users(root: Path, count: int) -> list[str]:
+    """One token for each chat."""
+    accounts = Accounts(Store(root / "emendo.db").engine)
+    known = {user.name for user in accounts.all()}
+    for n in range(count):
+        if f"chat{n}" not in known:
+            accounts.add(f"chat{n}", "asker" if n or known else "admin", "load test only")
+    return [accounts.new_token(f"chat{n}") for n in range(count)]
+
+
+def run(url: str, server: psutil.Process, tokens: list[str], questions: list[str], args: argparse.Namespace) -> None:
+    wait_until_ready(url)
+    warm = phase(url, server, tokens[:2], questions, 10.0)
+    alone = phase(url, server, tokens[:2], questions, args.alone * 60, chats=1)
+    settled = phase(url, server, tokens, questions, args.alone * 60)  # the first full batches, before memory is looked at
+    before = server.memory_info().rss
+    many = phase(url, server, tokens, questions, args.minutes * 60)
+    after = server.memory_info().rss
+    errors = [error for figures in (warm, alone, settled, many) for error in figures.errors]
+    print(f"chats                      1 at a time   {args.chats} at once")
+    print(f"answers                    {len(alone.whole):11d}   {len(many.whole):10d}")
+    print(f"tokens a second            {alone.tokens_a_second:11.1f}   {many.tokens_a_second:10.1f}")
+    print(f"tokens a processor second  {alone.tokens_a_processor_second:11.1f}   {many.tokens_a_processor_second:10.1f}")
+    for name in ("first", "whole"):
+        for label, q in (("median", 50), ("p95", 95)):
+            one, all_ = (percentile(getattr(figures, name), q) for figures in (alone, many))
+            print(f"{name + ' ' + label + ', s':<26} {one:11.2f}   {all_:10.2f}")
+    print(f"ratio of tokens a second   {many.tokens_a_second / alone.tokens_a_second:.2f}")
+    print(f"errors                     {len(errors)} {errors[:2]}")
+    print(f"answers to a wrong user    {alone.wrong_user + many.wrong_user}")
+    print(f"memory, MB                 {before / 2**20:.0f} -> {after / 2**20:.0f} ({100 * (after / before - 1):+.1f} %)")
+
+
+def wait_until_ready(url: str) -> None:
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    raise SystemExit("the server did not become ready in 300 s")
+
+
+def phase(url: str, server: psutil.Process, tokens: list[str], questions: list[str], seconds: float, chats: int = 0) -> Figures:
+    """All chats ask for so long; questions under way at the end are waited for and counted."""
+    figures = Figures()
+    start, used = time.monotonic(), sum(server.cpu_times()[:2])
+    pairs = list(zip(tokens, [*tokens[1:], tokens[0]], strict=True))[: chats or None]
+    threads = [
+        threading.Thread(target=Chat(url, own, other, questions, figures).ask_until, args=(start + seconds,))
+        for own, other in pairs
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    figures.seconds, figures.processor = time.monotonic() - start, sum(server.cpu_times()[:2]) - used
+    print(f"  {len(pairs)} chats: {len(figures.whole)} answers, {figures.tokens} tokens in {figures.seconds:.0f} s", flush=True)
+    return figures
+
+
+def percentile(values: list[float], q: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[q - 1] if len(values) > 1 else float("nan")
+
+
+if __name__ == "__main__":
+    main()
