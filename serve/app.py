@@ -1,14 +1,18 @@
-"""The Gradio app: four pages over one ServeContext."""
+"""The Gradio app: six pages over one ServeContext."""
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from typing import Any
 
+from emendo.accounts import User
 from emendo.records import UserError
+from serve.security import LOOPBACK
 from serve.session import ServeContext
 from serve.theme import FAVICON, STYLE, make_head, make_theme
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADER = f'<header id="brand">{FAVICON.read_text(encoding="utf-8")}<h1>Emendo</h1></header>'
 
 
@@ -19,11 +23,13 @@ def build_app(context: ServeContext) -> Any:
     from serve.pages.chat import ChatPage
     from serve.pages.corrections import CorrectionsPage
     from serve.pages.documents import DocumentsPage
+    from serve.pages.evaluations import EvaluationsPage
     from serve.pages.status import StatusPage
+    from serve.pages.tune import TunePage
 
     day = 24 * 60 * 60
     with gr.Blocks(title="Emendo", analytics_enabled=False, fill_width=True, delete_cache=(day, day)) as app:
-        gr.HTML(HEADER)
+        brand = gr.HTML(HEADER)
         with gr.Tabs(elem_id="pages"):
             with gr.Tab("Chat"):
                 chat = ChatPage(context)
@@ -31,48 +37,108 @@ def build_app(context: ServeContext) -> Any:
                 documents = DocumentsPage(context)
             with gr.Tab("Corrections") as corrections_tab:
                 corrections = CorrectionsPage(context)
+            with gr.Tab("Tune") as tune_tab:
+                tune = TunePage(context)
+            with gr.Tab("Evaluation") as evaluations_tab:
+                evaluations = EvaluationsPage(context)
             with gr.Tab("Status") as status_tab:
                 status = StatusPage(context)
         chat.wire(app)
         documents.wire(app)
         corrections.wire(corrections_tab)
+        tune.wire(tune_tab)
+        evaluations.wire(evaluations_tab)
         status.wire(status_tab)
+        app.load(lambda: _header(context.user()), None, brand, show_progress="hidden")
         documents.changed.change(chat.greet, None, chat.greeted, show_progress="hidden")
     return app
 
 
-def serve(context: ServeContext, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> None:
-    """Serve until interrupted. Raises UserError when the port is taken, and for a host that others can reach."""
-    if host not in LOOPBACK:
+def _header(user: User) -> str:
+    """With the user's name and a way out."""
+    name = f'<form method="post" action="/logout"><span>{user.name}</span><button>Sign out</button></form>' if user.name else ""
+    return HEADER.replace("</header>", f"{name}</header>")
+
+
+class Running:
+    """A server in threads of its own; `.close()` ends it, answers under way get a few seconds."""
+
+    def __init__(self, server: Any, socket: Any):
+        self._server = server
+        self._thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, name="emendo-server", daemon=True)
+        self._thread.start()
+        while not server.started and self._thread.is_alive():
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+
+def serve(context: ServeContext, host: str = "127.0.0.1", port: int = 7860) -> None:
+    """Serve until interrupted. Raises UserError when the port is taken, and for a network without users to sign in."""
+    if host not in LOOPBACK and not context.accounts.exist():
         raise UserError(
-            f"--host {host} would open every conversation and document to the network, and there are no users to sign in yet; "
-            "serve on 127.0.0.1 and reach it through a tunnel: ssh -L 7860:127.0.0.1:7860 HOST"
+            f"--host {host} would open every conversation and document to the network, and there are no users to sign in; "
+            "add the first with: emendo users add NAME --role admin"
         )
-    app = launch(context, host, port, open_browser)
-    app.block_thread()
+    socket = _bind(host, port)
+    _server(context, host).run(sockets=[socket])
 
 
-def launch(context: ServeContext, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> Any:
-    """Start the server in threads of its own and return the running gr.Blocks; `.close()` ends it."""
-    app = build_app(context).queue(max_size=100)
+def launch(context: ServeContext, host: str = "127.0.0.1", port: int = 7860) -> Running:
+    """Start the server of pages and API. UserError when the port is taken."""
+    socket = _bind(host, port)
+    return Running(_server(context, host), socket)
+
+
+def _server(context: ServeContext, host: str) -> Any:
+    import uvicorn
+
+    site = build_site(context, host)
+    return uvicorn.Server(uvicorn.Config(site, log_level="warning", timeout_graceful_shutdown=3, server_header=False))
+
+
+def build_site(context: ServeContext, host: str = "127.0.0.1") -> Any:
+    """The API with the pages mounted into it, behind the wall of serve.security."""
+    import gradio as gr
+
+    from serve.api import THREADS, build_api
+
+    api = build_api(context, network=host not in LOOPBACK)
+    pages = build_app(context).queue(max_size=context.settings.most_waiting, api_open=False)
+    pages.max_threads = THREADS
+    return gr.mount_gradio_app(
+        api,
+        pages,
+        path="/",
+        auth_dependency=_user_name,
+        theme=make_theme(),
+        css_paths=STYLE,
+        head=make_head(),
+        favicon_path=FAVICON,
+        footer_links=[],
+        run_history=False,
+        max_file_size=f"{context.settings.max_file_mb}mb",
+        ssr_mode=False,
+        show_error=True,
+        enable_monitoring=False,
+        mcp_server=False,
+    )
+
+
+def _user_name(request: Any) -> str:
+    """Who sent an event, for Gradio, which takes "" for nobody. The wall has let nobody else in."""
+    return request.state.user.name or "local"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        app.launch(
-            server_name=host,
-            server_port=port,
-            inbrowser=open_browser,
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            show_error=True,
-            theme=make_theme(),
-            css_paths=STYLE,
-            head=make_head(),
-            favicon_path=FAVICON,
-            footer_links=[],
-            max_file_size=f"{context.settings.max_file_mb}mb",
-            ssr_mode=False,
-            enable_monitoring=False,
-        )
+        bound.bind((host, port))
     except OSError as error:
+        bound.close()
         raise UserError(f"port {port} on {host} cannot be used ({error}); give another one with --port") from error
-    return app
+    return bound

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from markdown_it import MarkdownIt
 
 from emendo.records import Answer, Chunk, Hit
+from serve.memory import APPROVED
 
 _MARK = re.compile(r"\s*\[(\d{1,2})\]")
 _PLAIN = ["image", "link", "autolink", "reference", "html_block", "html_inline", "fence", "code", "lheading"]
@@ -46,7 +47,11 @@ def page_label(pages: Sequence[int]) -> str:
 
 
 def support(answer: Answer) -> tuple[str, str]:
-    """(badge class, words): refused, supported (each citation holds), partly, or unsupported (no citation holds)."""
+    """(badge class, words): stopped, refused, supported (each citation holds), partly, or unsupported (no citation holds)."""
+    if answer.stopped:
+        return "stopped", "Stopped"
+    if answer.model_id.startswith(APPROVED):
+        return "approved", "Approved answer"
     if answer.abstained:
         return "refused", "Not in the manual"
     held = [citation.supported for citation in answer.citations]

@@ -4,29 +4,57 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from emendo.records import Chunk, Correction, Document
-from serve.render import escape, passage_html, place
+from serve.render import escape, note_html, passage_html, place
+from sft.faults import Fault
 
+_CODE = re.compile(r"`([^`]+)`")
 _WORDS = re.compile(r"\s+|[^\s]+")
 
 
-def correction_html(number: int, correction: Correction) -> str:
-    """A correction for review: both answers side by side with the changed words marked, and the passages."""
+def correction_html(
+    number: int,
+    correction: Correction,
+    fault: Fault,
+    personal: Sequence[tuple[str, str]] = (),
+    twins: Mapping[int, Correction] | None = None,
+) -> str:
+    """A correction for review: what went wrong, both answers side by side with the changed words marked, the passages.
+
+    `personal` is what should not be learned, `twins` the corrections that say the same or contradict it, by number.
+    """
     before, after = diff_html(correction.rejected, correction.corrected)
     hits = list(enumerate(correction.hits, 1))
     ticked = [(n, hit.chunk) for n, hit in hits if hit.chunk.chunk_id in correction.evidence]
     cards = "".join(_evidence_card(n, chunk) for n, chunk in ticked)
+    cure = _CODE.sub(r"<code>\1</code>", escape(fault.cure))
     evidence = cards or f'<p class="muted">{_no_evidence(correction)}</p>'
     who = " · ".join(part for part in (correction.author, correction.at[:16].replace("T", " "), correction.reason) if part)
     return (
         f'<div class="correction"><header><span class="badge {correction.status}">{correction.status}</span>'
         f'<span class="muted">No. {number} · {escape(who)}</span></header><h3>{escape(correction.question)}</h3>'
+        f"<p class='fault'><span class='badge'>{escape(fault.words)}</span> {cure}</p>"
+        f"{_flags(correction, personal, twins or {})}"
         f'<div class="sides"><section><h4>The bot said</h4><div class="side before">{before}</div></section>'
         f'<section><h4>Corrected</h4><div class="side after">{after}</div></section></div>'
         f"<h4>Evidence</h4>{evidence}</div>"
     )
+
+
+def _flags(correction: Correction, personal: Sequence[tuple[str, str]], twins: Mapping[int, Correction]) -> str:
+    """Notes on personal data, repetitions and contradictions."""
+    notes = []
+    if personal:
+        notes.append("Personal data? " + ", ".join(f"{kind} {text}" for kind, text in personal) + ". Edit it out.")
+    same = [n for n, twin in twins.items() if twin.corrected == correction.corrected]
+    other = [n for n, twin in twins.items() if twin.corrected != correction.corrected and twin.status != "rejected"]
+    if same:
+        notes.append(f"Said again in No. {', '.join(map(str, same))}: only the latest is learned.")
+    if other:
+        notes.append(f"Nearly the same question has another answer in No. {', '.join(map(str, other))}: reject what is wrong.")
+    return "".join(map(note_html, notes))
 
 
 def _no_evidence(correction: Correction) -> str:

@@ -29,10 +29,15 @@
     const quote = passage.querySelector("mark");
     if (quote) passage.scrollTop = quote.offsetTop - passage.offsetTop - 48;
   });
+  // What scrolls can be scrolled by keyboard.
+  const reachScrollers = () => document.querySelectorAll(".passage:not([tabindex]), .table:not([tabindex])").forEach((box) => {
+    if (box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  });
   // Gradio labels a message with its raw content, markup and all; without that label a screen reader reads the text itself.
   const unlabel = () => document.querySelectorAll('[data-testid="bot"][aria-label]').forEach((m) => m.removeAttribute("aria-label"));
-  const watch = new MutationObserver(() => { openAtQuote(); unlabel(); });
+  const watch = new MutationObserver(() => { openAtQuote(); reachScrollers(); unlabel(); });
   watch.observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
+  document.addEventListener("toggle", reachScrollers, true);
   document.addEventListener("click", act, true);
   document.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") act(event); }, true);
 })();

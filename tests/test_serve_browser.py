@@ -11,12 +11,22 @@ from typing import Any
 
 import pytest
 from small_bot import MARKDOWN, make_context
+from test_serve_learning import add_adapter
 
 from emendo.scripted_model import ScriptedChatModel
 from serve.app import launch
 from serve.session import ServeContext
 
 CHROMIUM = shutil.which("chromium")
+# What stands on each page once it is there.
+PAGES = {
+    "Chat": "#question textarea",
+    "Documents": "#documents-table table",
+    "Corrections": "#correction-detail .empty, #correction-detail .correction",
+    "Tune": "#tune-data .note, #tune-data table",
+    "Evaluation": "#report .empty, #report table",
+    "Status": "#status-facts dl",
+}
 QUESTION = "How long does the battery of the kettle last?"
 SWITCHES = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --no-first-run".split()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
@@ -65,8 +75,23 @@ def open_page(browser: Any, url: str, width: int = 1280, dark: bool = False) -> 
     page.on("request", lambda request: None if request.url.startswith((url, "data:", "blob:")) else faults.append(request.url))
     page.on("response", lambda response: faults.append(f"{response.status} {response.url}") if response.status >= 400 else None)
     page.goto(url)
+    page.get_by_text("How do I replace the bulb?").first.wait_for()  # an example question: the page has greeted
     page.wait_for_selector("#question textarea:enabled")
     return page, faults
+
+
+def open_tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+    page.wait_for_selector(PAGES[name])
+
+
+def serious(page: Any) -> list[str]:
+    """What axe-core finds that keeps people out: rule and element of each serious or critical violation."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    grave = [found for found in violations if found["impact"] in ("serious", "critical")]
+    return [f"{found['id']}: {node['html']}" for found in grave for node in found["nodes"]]
 
 
 def ask(page: Any, question: str) -> None:
@@ -122,7 +147,7 @@ def test_a_reload_shows_the_conversation_again(site: tuple[ServeContext, str], b
     page.close()
 
 
-def test_an_answer_is_stopped_and_the_question_comes_back(browser: Any, tmp_path: Path) -> None:
+def test_a_stopped_answer_is_kept_and_marked(browser: Any, tmp_path: Path) -> None:
     context = make_context(tmp_path, SlowChatModel(otherwise="word " * 200))
     port = free_port()
     app = launch(context, port=port)
@@ -131,9 +156,13 @@ def test_an_answer_is_stopped_and_the_question_comes_back(browser: Any, tmp_path
     page.keyboard.press("Enter")
     page.wait_for_selector(".answer-text.writing:has-text('word')")
     page.click("#question .stop-button")
-    page.wait_for_function("q => document.querySelector('#question textarea').value === q", arg=QUESTION)
+    page.wait_for_selector(".badge.stopped")
     page.wait_for_selector(".writing", state="detached")
-    assert context.store.conversations() == []
+    page.wait_for_selector("#conversation-list label:has-text('battery of the kettle')")
+    (row,) = context.store.conversations()
+    (answer,) = context.store.turns(row["conversation_id"])
+    assert answer.stopped
+    assert answer.text.startswith("word")
     assert faults == []
     page.close()
     app.close()
@@ -165,10 +194,69 @@ def test_a_phone_shows_all_tabs_and_never_scrolls_sideways(site: tuple[ServeCont
     _, url = site
     page, faults = open_page(browser, url, width=390, dark=dark)
     ask(page, QUESTION)
-    for name in ("Documents", "Corrections", "Status", "Chat"):
-        page.get_by_role("tab", name=name).click()
+    for name in PAGES:
+        open_tab(page, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert serious(page) == []
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(part) for part in background[4:-1].split(",")) < 150) == dark
     assert faults == []
     page.close()
+
+
+def test_ask_and_correct_with_the_keyboard_alone(site: tuple[ServeContext, str], browser: Any) -> None:
+    context, url = site
+    page, faults = open_page(browser, url)
+    assert page.evaluate("document.activeElement.closest('#question') !== null"), "the question has the focus"
+    page.keyboard.type("How do I replace the bulb?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answer-foot")
+    tab_to(page, "#correct")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#corrected textarea")
+    tab_to(page, "#corrected textarea")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("Let it cool first.")
+    tab_to(page, "#evidence-choice input")
+    page.keyboard.press("Space")
+    tab_to(page, "#submit-correction")
+    page.keyboard.press("Enter")
+    page.get_by_text("recorded. It waits").wait_for()
+    assert "Let it cool first. [1]" in [row.corrected for _, row in context.store.corrections()]
+    assert faults == []
+    page.close()
+
+
+def tab_to(page: Any, selector: str) -> None:
+    """Press Tab until the element has the focus."""
+    for _ in range(60):
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def test_tuning_is_started_and_its_end_is_told(browser: Any, tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    add_adapter(context, "a1", "REJECT")
+    port = free_port()
+    app = launch(context, port=port)
+    page, faults = open_page(browser, f"http://127.0.0.1:{port}")
+    open_tab(page, "Tune")
+    page.click("#tune-start")
+    page.get_by_text("no usable correction among 0").first.wait_for()
+
+    open_tab(page, "Evaluation")
+    page.wait_for_selector("#report table")
+    assert page.is_disabled("#promote")
+    page.click("#overrule button")
+    page.fill("#reason-given textarea, #reason-given input", "Customers wait for it")
+    page.click("#force")
+    page.locator("#promotions").get_by_text("Customers wait for it").wait_for()
+    assert context.store.promoted() == "a1"
+    page.click("#roll-back")
+    page.locator("#promotions").get_by_text("ROLLBACK").wait_for()
+    assert context.store.promoted() == ""
+    assert faults == []
+    page.close()
+    app.close()

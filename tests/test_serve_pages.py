@@ -73,15 +73,49 @@ def test_retry_replaces_the_last_answer(context: ServeContext) -> None:
     assert len(last[page.chat]) == 2
 
 
-def test_a_stopped_answer_leaves_nothing_and_gives_the_question_back(context: ServeContext) -> None:
+def test_an_answer_stopped_before_its_first_word_gives_the_question_back(context: ServeContext) -> None:
     page = chat_page(context)
     answering = page.ask(QUESTION, "", ALL_PRODUCTS)
     next(answering)
     answering.close()
-    given_back = page.give_back("", QUESTION)
+    given_back = page.stop(QUESTION, "", "", ALL_PRODUCTS)
     assert given_back[page.question].value == QUESTION
     assert given_back[page.chat] == []
     assert context.store.conversations() == []
+
+
+def test_what_was_written_of_a_stopped_answer_is_kept_and_marked(context: ServeContext) -> None:
+    page = chat_page(context)
+    shown = page.stop(QUESTION, "The battery of the kettle lasts 40 [1", "", ALL_PRODUCTS)
+    (answer,) = context.store.turns(only_conversation(context))
+    assert answer.stopped
+    assert answer.question == QUESTION
+    assert "Stopped" in shown[page.chat][-1]["content"]
+    assert answer.hits, "its sources are there to be corrected with"
+
+
+def test_a_stop_that_comes_after_the_answer_changes_nothing(context: ServeContext) -> None:
+    page = chat_page(context)
+    ask(page, QUESTION)
+    conversation_id = only_conversation(context)
+    page.stop(QUESTION, "The battery", conversation_id, ALL_PRODUCTS)
+    (answer,) = context.store.turns(conversation_id)
+    assert not answer.stopped
+
+
+def test_undo_takes_the_last_question_back_into_the_box(context: ServeContext) -> None:
+    page = chat_page(context)
+    ask(page, "How do I clean the lamp?")
+    conversation_id = only_conversation(context)
+    ask(page, QUESTION, conversation_id)
+    undone = page.undo(conversation_id)
+    assert undone[page.question].value == QUESTION
+    assert [turn.question for turn in context.store.turns(conversation_id)] == ["How do I clean the lamp?"]
+
+
+def test_an_adapter_that_is_gone_is_named(context: ServeContext) -> None:
+    with pytest.raises(gr.Error, match="not there any more"):
+        list(chat_page(context).ask(QUESTION, "", ALL_PRODUCTS, "../elsewhere"))
 
 
 @pytest.mark.parametrize("question", ["", "  \n "])

@@ -11,6 +11,7 @@ from emendo.records import Answer, Chunk, Citation, Correction, Hit
 from serve.examples import example_questions, question_of
 from serve.render import answer_html, page_label, partial_html, passage_html, sources_html, support
 from serve.render_pages import correction_html, diff_html
+from sft.faults import fault_of
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -72,7 +73,12 @@ def test_hostile_text_stays_text_wherever_it_comes_from(text: str) -> None:
     correction = Correction(
         "k", "a", text, answer.hits, text, f"{text} more", ("c1",), False, text, text, "2026-01-01T00:00:00", "open"
     )
-    for page in (answer_html(answer), partial_html(text), sources_html(answer), correction_html(1, correction)):
+    for page in (
+        answer_html(answer),
+        partial_html(text),
+        sources_html(answer),
+        correction_html(1, correction, fault_of(correction), [("email", text)], {2: correction}),
+    ):
         found = Tags(page)
         assert found.tags <= SAFE_TAGS, found.tags - SAFE_TAGS
         assert not {name for name in found.attributes if name.startswith("on") or name in ("src", "href", "style")}

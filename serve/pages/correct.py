@@ -51,7 +51,7 @@ class CorrectionEditor:
 
     def open(self, answer_id: str) -> dict[Any, Any]:
         """The editor filled with the answer and its passages."""
-        answer = self.context.store.answer(answer_id)
+        answer = self.context.own_answer(answer_id)
         several = len({hit.chunk.doc_id for hit in answer.hits}) > 1
         choices = [(_choice(n, hit.chunk, several), hit.chunk.chunk_id) for n, hit in enumerate(answer.hits, 1)]
         return {
@@ -65,10 +65,10 @@ class CorrectionEditor:
 
     def record(self, answer_id: str, text: str, evidence: list[str], abstain: bool, reason: str) -> dict[Any, Any]:
         """Store the correction for review and say its number; a slip keeps the editor open."""
-        answer = self.context.store.answer(answer_id)
+        answer = self.context.own_answer(answer_id)
         reason = "should_have_refused" if abstain else reason
         try:
-            correction = correct(answer, text, () if abstain else evidence, abstain, reason)
+            correction = correct(answer, text, () if abstain else evidence, abstain, reason, self.context.user().name)
             number = self.context.store.add_correction(correction)
         except UserError as error:
             gr.Warning(escape(str(error)), title="Not recorded")

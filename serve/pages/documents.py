@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,11 @@ from typing import Any
 import gradio as gr
 
 from emendo.records import UserError
-from rag.manual_files import SUFFIXES
-from serve.ingest_job import Progress, run_ingest
+from serve.ingest_job import Progress
 from serve.render import note_html
 from serve.render_pages import chunks_html, documents_html, progress_html
 from serve.session import ServeContext
-
-FILE_TYPES = [*SUFFIXES, ".zip"]
+from serve.uploads import FILE_TYPES, add_upload, delete_upload
 
 
 class DocumentsPage:
@@ -67,20 +64,18 @@ class DocumentsPage:
             yield note_html("Choose one or more files first."), gr.skip()
             return
         notes: list[str] = []
-        for upload in files:
-            path = self._keep(Path(upload))
-            yield "".join(notes) + progress_html(f"{path.name}: opening", 0, 0), gr.skip()
+        user = self.context.user("reviewer")
+        for file in map(Path, files):
+            yield "".join(notes) + progress_html(f"{file.name}: opening", 0, 0), gr.skip()
             try:
-                for report in run_ingest(self.context.index_directory, path, self.context.embedder_spec, product.strip()):
+                for report in add_upload(self.context, file, file.name, user, product):
                     if isinstance(report, Progress):
-                        yield "".join(notes) + progress_html(f"{path.name}: {report.stage}", report.done, report.total), gr.skip()
+                        yield "".join(notes) + progress_html(f"{file.name}: {report.stage}", report.done, report.total), gr.skip()
                     else:
-                        notes.append(note_html(f"{path.name}: {outcome(report)}"))
-                _former(path).unlink(missing_ok=True)
+                        notes.append(note_html(f"{file.name}: {outcome(report)}"))
             except UserError as error:
-                self._give_up(path)
-                notes.append(note_html(f"{path.name}: {error}"))
-        self.context.refresh()
+                file.unlink(missing_ok=True)
+                notes.append(note_html(f"{file.name}: {error}"))
         yield "".join(notes), None
 
     def inspect(self, doc_id: str | None) -> tuple[str, Any, Any]:
@@ -95,35 +90,11 @@ class DocumentsPage:
         return note_html(text), gr.Row(visible=True)
 
     def delete_document(self, doc_id: str) -> str:
-        from rag.ingest import delete_documents
-
-        kept = self.context.source_file(doc_id)
         try:
-            delete_documents(self.context.index_directory, self.context.embedder, [doc_id])
+            delete_upload(self.context, doc_id, self.context.user("reviewer"))
         except UserError as error:
             return note_html(str(error))
-        if kept and kept.is_relative_to(self.context.workspace.sources):
-            kept.unlink()
-        self.context.reload()
         return note_html(f"Deleted {doc_id}.")
-
-    def _keep(self, upload: Path) -> Path:
-        """Move an upload out of Gradio's file cache, which serves a file to anyone who knows its path."""
-        path = self.context.workspace.sources / upload.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.replace(_former(path))
-        return Path(shutil.move(upload, path))
-
-    def _give_up(self, path: Path) -> None:
-        """Forget an upload that could not be read; a former file of that name comes back."""
-        path.unlink()
-        if _former(path).exists():
-            _former(path).replace(path)
-
-
-def _former(path: Path) -> Path:
-    return path.with_name(f".{path.name}.former")
 
 
 def outcome(summary: dict[str, Any]) -> str:

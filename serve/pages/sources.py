@@ -54,7 +54,7 @@ class SourcesPanel:
         asked: dict[str, int] = event._data
         if not answer_id or asked.get("hit", -1) < 0:
             return ""
-        chunk = self.context.store.answer(answer_id).hits[asked["hit"]].chunk
+        chunk = self.context.own_answer(answer_id).hits[asked["hit"]].chunk
         path = self.context.source_file(chunk.doc_id)
         if path is None:
             return note_html("The original file is not where it was indexed from; index it again to see its pages.")

@@ -29,6 +29,7 @@ class StatusPage:
 
     def reload_now(self) -> str:
         try:
+            self.context.user("admin")
             self.context.reload()
         except UserError as error:
             return note_html(str(error)) + self.facts_html()
@@ -45,7 +46,7 @@ class StatusPage:
             ("Adapter promoted", promoted),
             ("Index", index.index_id if index else "none yet: add a manual on the Documents page"),
             ("Embedder", context.embedder.id),
-            ("Documents", str(len(context.documents()))),
+            ("Documents", f"{len(context.documents())}, {index.manifest.chunks if index else 0} passages"),
             ("Corrections", self._corrections()),
             ("Workspace", str(context.workspace.root)),
             ("Emendo", __version__),

@@ -1,0 +1,111 @@
+"""The documents of the API: what is indexed, adding and deleting manuals, pages as images, search."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import shutil
+import tempfile
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Form, HTTPException, Response, UploadFile
+from pydantic import BaseModel, Field
+
+from emendo.accounts import User
+from emendo.records import Chunk, Document, UserError
+from serve.auth import SignedIn, needs
+from serve.page_images import page_image
+from serve.session import ServeContext
+from serve.uploads import add_upload, delete_upload
+
+TAGS: list[str | Enum] = ["documents"]
+MOST_FILES = 100  # in one upload
+
+
+class SearchRequest(BaseModel):
+    query: str = Field(min_length=1, max_length=4000)
+    k: int = Field(8, ge=1, le=50)
+    product: str = ""
+
+
+def add_document_routes(app: FastAPI, context: ServeContext) -> None:
+    """All users read all documents, for the bot answers from them; reviewers add them; who added one, or an admin, deletes it."""
+    _add_reading(app, context)
+    _add_changing(app, context)
+
+
+def _add_reading(app: FastAPI, context: ServeContext) -> None:
+    @app.get("/documents", tags=TAGS)
+    def documents(user: SignedIn) -> list[dict[str, Any]]:
+        context.refresh()
+        return [dataclasses.asdict(document) for document in context.documents()]
+
+    @app.get("/documents/{doc_id}", tags=TAGS)
+    def document(doc_id: str, user: SignedIn) -> dict[str, Any]:
+        """The document with its passages."""
+        found = _find(context, doc_id)
+        return {**dataclasses.asdict(found), "chunks": [dataclasses.asdict(chunk) for chunk in _chunks(context, doc_id)]}
+
+    @app.get("/documents/{doc_id}/pages/{page}", tags=TAGS, response_class=Response)
+    def page(doc_id: str, page: int, user: SignedIn, chunk_id: str = "") -> Response:
+        """The page of a PDF as WebP, the passage `chunk_id` boxed on it."""
+        if not 1 <= page <= _find(context, doc_id).pages:
+            raise HTTPException(404, f"document {doc_id!r} has no page {page}")
+        path = context.source_file(doc_id)
+        if path is None or path.suffix.lower() != ".pdf":
+            raise HTTPException(404, f"document {doc_id!r} has no page images")
+        boxes = next((chunk.boxes for chunk in _chunks(context, doc_id) if chunk.chunk_id == chunk_id), ())
+        image = base64.b64decode(page_image(path, page, boxes).partition(",")[2])
+        return Response(image, media_type="image/webp")
+
+    @app.post("/search", tags=TAGS)
+    def search(asked: SearchRequest, user: SignedIn) -> list[dict[str, Any]]:
+        """The best passages, best first, with what each stage of the search said of them."""
+        context.refresh()
+        retriever = context.answerer.retriever
+        return [dataclasses.asdict(hit) for hit in retriever.search(asked.query, asked.k, asked.product)] if retriever else []
+
+
+def _add_changing(app: FastAPI, context: ServeContext) -> None:
+    @app.post("/documents", tags=TAGS, dependencies=[needs("reviewer")])
+    def upload(user: SignedIn, files: list[UploadFile], product: Annotated[str, Form()] = "") -> list[dict[str, Any]]:
+        """Index manuals or .zip archives of manuals; one row for each file says what came of it."""
+        if len(files) > MOST_FILES:
+            raise HTTPException(413, f"{len(files)} files at once; at most {MOST_FILES}, or one .zip")
+        return [_index(context, file, product, user) for file in files]
+
+    @app.delete("/documents/{doc_id}", tags=TAGS, dependencies=[needs("reviewer")])
+    def delete(doc_id: str, user: SignedIn) -> dict[str, str]:
+        _find(context, doc_id)
+        try:
+            delete_upload(context, doc_id, user)
+        except UserError as error:
+            raise HTTPException(403, str(error)) from error
+        return {"deleted": doc_id}
+
+
+def _index(context: ServeContext, file: UploadFile, product: str, user: User) -> dict[str, Any]:
+    name = file.filename or ""
+    with tempfile.TemporaryDirectory(dir=context.workspace.root, prefix=".upload-") as folder:
+        path = Path(folder) / "upload"
+        with path.open("wb") as target:
+            shutil.copyfileobj(file.file, target)
+        try:
+            *_, summary = add_upload(context, path, name, user, product)
+        except UserError as error:
+            return {"file": name, "error": str(error)}
+    return {"file": name, **summary}  # type: ignore[dict-item]
+
+
+def _find(context: ServeContext, doc_id: str) -> Document:
+    context.refresh()
+    found = next((document for document in context.documents() if document.doc_id == doc_id), None)
+    if found is None:
+        raise HTTPException(404, f"no document {doc_id!r}; GET /documents lists them")
+    return found
+
+
+def _chunks(context: ServeContext, doc_id: str) -> list[Chunk]:
+    return context.index.chunks(doc_id) if context.index else []

@@ -1,0 +1,105 @@
+"""The evaluation page: the reports, the gate of one, what changed, and the decision which adapter serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from emendo.records import UserError
+from serve.auth import shown
+from serve.render import note_html
+from serve.render_learning import flips_html, promotions_html, report_html
+from serve.session import ServeContext
+from sft.adapters import list_adapters
+from sft.promotion import judged_adapter, promote, read_reports, roll_back
+
+EMPTY = (
+    '<div class="empty"><b>No evaluation yet</b><p>Compare base and tuned on held-out questions: '
+    "<code>emendo eval run --questions QUESTIONS.jsonl</code></p></div>"
+)
+QUIET: dict[str, Any] = {"show_progress": "hidden"}
+
+
+class EvaluationsPage:
+    def __init__(self, context: ServeContext):
+        self.context = context
+        with gr.Column(elem_classes="page", elem_id="evaluations-page"):
+            gr.HTML("<h2>Evaluation</h2><p class='muted'>An adapter serves when held-out questions show that it is better.</p>")
+            self.runs = gr.Dropdown([], label="Report", elem_id="report-choice")
+            self.report = gr.HTML(EMPTY, elem_id="report")
+            with gr.Row(elem_id="decide") as self.decide:
+                self.promote = gr.Button("Promote", size="sm", variant="primary", elem_id="promote")
+                self.roll_back = gr.Button("Roll back", size="sm", elem_id="roll-back")
+            with gr.Accordion("Promote against the verdict", open=False, visible=False, elem_id="overrule") as self.overrule:
+                self.reason = gr.Textbox(label="Why? It is recorded with the promotion.", max_length=500, elem_id="reason-given")
+                self.force = gr.Button("Promote all the same", size="sm", variant="stop", elem_id="force")
+            with gr.Accordion("Answers that changed", open=False):
+                self.flips = gr.HTML("", elem_id="flips")
+            self.history = gr.HTML("", elem_id="promotions")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.runs, self.report, self.promote, self.roll_back, self.overrule, self.flips, self.history]
+
+    def wire(self, tab: gr.Tab) -> None:
+        tab.select(self.show, self.runs, self.outputs, **QUIET)
+        self.runs.input(self.show, self.runs, self.outputs, **QUIET)
+        self.promote.click(self.promote_one, self.runs, self.outputs, **QUIET)
+        self.force.click(self.promote_one, [self.runs, self.reason], self.outputs, **QUIET)
+        self.roll_back.click(self.back, self.runs, self.outputs, **QUIET)
+
+    def show(self, run: str | None) -> list[Any]:
+        """The report of the run, the newest one where it is none of this workspace's."""
+        if not self.context.user().may("reviewer"):
+            off = gr.Button(visible=False)
+            told = note_html("Evaluations are for reviewers and admins.")
+            return [gr.Dropdown(visible=False), told, off, off, gr.Accordion(visible=False), "", ""]
+        reports = {file.parent.name: report for file, report in read_reports(self.context.workspace.runs).items()}
+        serving, promotions = self.context.store.promoted(), promotions_html(self.context.store.promotions())
+        back = gr.Button(interactive=bool(serving))
+        if not reports:
+            return [gr.Dropdown([], value=None), EMPTY, gr.Button(interactive=False), back, gr.skip(), "", promotions]
+        name = run if run in reports else list(reports)[-1]
+        report, adapter = reports[name], judged_adapter(reports[name])
+        judged = adapter in {card.adapter_id for card in list_adapters(self.context.workspace.adapters)} and adapter != serving
+        won = report["verdict"] == "PROMOTE"
+        choices = [(f"{key} · {judged_adapter(row) or 'no adapter'} · {row['verdict']}", key) for key, row in reports.items()]
+        return [
+            gr.Dropdown(choices[::-1], value=name),
+            report_html(report, f"reports/{quote(name)}"),
+            gr.Button(interactive=judged and won),
+            back,
+            gr.Accordion(visible=judged and not won),
+            flips_html(report["flips"]),
+            f"<h3>What served</h3>{promotions}",
+        ]
+
+    def promote_one(self, run: str, reason: str | None = None) -> list[Any]:
+        """Let the adapter of this report serve, by its verdict or for the reason given."""
+        self.context.user("admin")
+        report = read_reports(self.context.workspace.runs).get(Path(self.context.workspace.runs / str(run) / "report.json"), {})
+        with shown():
+            if not judged_adapter(report):
+                raise UserError("this report judges no adapter; choose another one")
+            if reason is not None and not reason.strip():
+                raise UserError("say why: the reason is recorded with the promotion")
+            adapter = promote(self.context.store, self.context.workspace, judged_adapter(report), reason)
+            self._serve(adapter)
+        return self.show(run)
+
+    def back(self, run: str | None) -> list[Any]:
+        self.context.user("admin")
+        with shown():
+            self._serve(roll_back(self.context.store))
+        return self.show(run)
+
+    def _serve(self, adapter: str) -> None:
+        self.context.reload()
+        now = self.context.answerer
+        if now.adapter_id == adapter:
+            gr.Info(f"{adapter or 'The base model'} answers from now on.", duration=5)
+        else:
+            gr.Warning(f"Recorded. {now.model_id} takes no adapters: serve the model it was tuned on, hf:bundled for one.")
