@@ -77,6 +77,7 @@ def open_page(browser: Any, url: str, width: int = 1280, dark: bool = False) -> 
     page.goto(url)
     page.get_by_text("How do I replace the bulb?").first.wait_for()  # an example question: the page has greeted
     page.wait_for_selector("#question textarea:enabled")
+    page.wait_for_timeout(700)  # Gradio's client loses an event sent in the very moment it closes the stream of the page's load
     return page, faults
 
 
