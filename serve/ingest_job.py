@@ -26,12 +26,14 @@ class Progress:
     total: int
 
 
-def run_ingest(index_directory: Path, path: Path, embedder_spec: str, product: str = "") -> Iterator[Progress | dict[str, Any]]:
-    """Index `path`: yields Progress, at last the fields of rag.ingest.IngestSummary.
+def run_ingest(
+    index_directory: Path, path: Path, embedder_spec: str, product: str = "", ocr: str = ""
+) -> Iterator[Progress | dict[str, Any]]:
+    """Index `path`, scanned pages read in the languages `ocr`: yields Progress, at last the fields of rag.ingest.IngestSummary.
 
     The process ends when the iterator is closed. Raises UserError with the child's message when indexing fails.
     """
-    request = {"index": str(index_directory), "path": str(path), "embedder": embedder_spec, "product": product}
+    request = {"index": str(index_directory), "path": str(path), "embedder": embedder_spec, "product": product, "ocr": ocr}
     command = [sys.executable, "-m", "serve.ingest_job", json.dumps(request)]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     summary: dict[str, Any] | None = None
@@ -60,7 +62,7 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     try:
         embedder = load_embedder(request["embedder"])
-        summary = ingest(Path(request["index"]), Path(request["path"]), embedder, request["product"], progress=_report)
+        summary = ingest(Path(request["index"]), Path(request["path"]), embedder, request["product"], _report, ocr=request["ocr"])
     except UserError as error:
         _write({"error": str(error)})
     else:

@@ -55,6 +55,7 @@ class ServeContext:
     workspace: Workspace
     model_label: str = ""
     embedder_spec: str = "minilm"  # the indexing subprocess loads the same embedder again
+    ocr: str = ""  # languages that uploaded scans are read in
     demonstration: bool = False  # the bundled model: too small to be trusted, and the page says so
     load_model: Callable[[str], BaseChatModel] | None = None
     settings: ServeSettings = field(default_factory=ServeSettings)

@@ -39,7 +39,7 @@ def add_upload(
             path.replace(former)
         shutil.move(upload, path)
         try:
-            yield from run_ingest(context.index_directory, path, context.embedder_spec, product.strip())
+            yield from run_ingest(context.index_directory, path, context.embedder_spec, product.strip(), context.ocr)
         except BaseException:  # the reader went away, or the file cannot be read
             path.unlink()
             if former.exists():

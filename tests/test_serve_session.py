@@ -30,6 +30,12 @@ def test_a_first_run_has_no_index_and_finds_one_made_by_another_process(tmp_path
     assert "12 volts" in context.answerer.answer("How many volts?").text
 
 
+def test_uploads_are_read_with_the_ocr_languages_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "lamp.md").write_text("# Lamp\n\nIt needs 12 volts.\n", encoding="utf-8")
+    with pytest.raises(UserError, match="tesseract-ocr"):  # it has no Klingon, or is not installed
+        list(run_ingest(tmp_path / "index", tmp_path / "lamp.md", "hash", ocr="tlh"))
+
+
 def test_refresh_leaves_an_unchanged_index_open_and_follows_a_new_one(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     first = context.answerer

@@ -53,6 +53,7 @@ def serve(args: argparse.Namespace) -> int:
         model_label=answerer.model_id,
         demonstration=answerer.model_id == "hf:bundled",
         embedder_spec=opened.settings(IndexSettings, "index").embedder,
+        ocr=opened.settings(IndexSettings, "index").ocr,
         load_model=load_model,
         settings=opened.settings(ServeSettings, "serve"),
         tuned=TuneRequest(spec if spec.startswith("hf:") else DEFAULT_BASE, args.bits, tuple(args.overrides)),
