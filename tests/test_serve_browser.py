@@ -75,10 +75,14 @@ def open_page(browser: Any, url: str, width: int = 1280, dark: bool = False) -> 
     page.on("request", lambda request: None if request.url.startswith((url, "data:", "blob:")) else faults.append(request.url))
     page.on("response", lambda response: faults.append(f"{response.status} {response.url}") if response.status >= 400 else None)
     page.goto(url)
-    page.get_by_text("How do I replace the bulb?").first.wait_for()  # an example question: the page has greeted
+    wait_for_greeting(page)
+    return page, faults
+
+
+def wait_for_greeting(page: Any) -> None:
+    page.get_by_text("How do I replace the bulb?").first.wait_for()  # an example question
     page.wait_for_selector("#question textarea:enabled")
     page.wait_for_timeout(700)  # Gradio's client loses an event sent in the very moment it closes the stream of the page's load
-    return page, faults
 
 
 def open_tab(page: Any, name: str) -> None:
@@ -140,6 +144,7 @@ def test_a_reload_shows_the_conversation_again(site: tuple[ServeContext, str], b
     page, faults = open_page(browser, url)
     ask(page, "What is the shade wiped with?")
     page.reload()
+    wait_for_greeting(page)
     page.click("#conversation-list label:has-text('shade wiped')")
     page.wait_for_selector(".answer-foot")
     assert "dry cloth" in page.inner_text(".answer-text")
