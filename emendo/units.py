@@ -52,14 +52,8 @@ def asks_how(question: str) -> bool:
     return bool(_HOW.search(question))
 
 
-def score_units(
-    question: str,
-    units: Sequence[Unit],
-    passages: Sequence[str],
-    asked: Sequence[float] | None = None,
-    vectors: Sequence[Sequence[float]] | None = None,
-) -> list[float]:
-    """How well each unit meets the question, higher is better: idf-weighted word overlap, plus the cosine if vectors are given.
+def score_units(question: str, units: Sequence[Unit], passages: Sequence[str]) -> list[float]:
+    """How well each unit meets the question, higher is better: idf-weighted word overlap.
 
     Passages come best first; a unit also gains from what its own passage says around it.
     """
@@ -69,9 +63,5 @@ def score_units(
     weight = {word: math.log(1 + len(units) / (1 + seen[word])) for word in wanted}
     total = sum(weight.values()) or 1.0
     around = [sum(weight[w] for w in wanted & stems(text)) / total for text in passages]
-    scores = []
-    for n, (unit, unit_words) in enumerate(zip(units, words, strict=True)):
-        overlap = sum(weight[w] for w in wanted & unit_words) / total
-        cosine = sum(a * b for a, b in zip(asked, vectors[n], strict=True)) if asked is not None and vectors is not None else 0.0
-        scores.append(overlap + cosine + 0.3 * around[unit.passage] - 0.03 * unit.passage)
-    return scores
+    overlaps = [sum(weight[w] for w in wanted & unit_words) / total for unit_words in words]
+    return [o + 0.3 * around[unit.passage] - 0.03 * unit.passage for o, unit in zip(overlaps, units, strict=True)]
