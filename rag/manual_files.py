@@ -18,6 +18,8 @@ from emendo.records import UserError
 SUFFIXES = (".csv", ".docx", ".htm", ".html", ".markdown", ".md", ".pdf", ".pptx", ".rst", ".text", ".txt", ".xlsx")
 _SAVE_AS = {".doc": ".docx", ".odt": ".docx", ".rtf": ".docx", ".ppt": ".pptx", ".odp": ".pptx"}
 _SAVE_AS |= {".xls": ".xlsx", ".ods": ".xlsx", ".epub": ".html"}
+# what zipfile raises for an archive or a member that is damaged, protected or packed in an unknown way
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 MAX_FILE_BYTES = 300_000_000
 MAX_ARCHIVE_BYTES = 2_000_000_000  # of all members together, unpacked
 MAX_RATIO = 200  # unpacked to packed; deflated prose stays below 20, a bomb is above 1000
@@ -55,7 +57,7 @@ class ManualFile:
                 return self.path.read_bytes()
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as opened:
                 data = opened.read(MAX_FILE_BYTES + 1)
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, KeyError) as error:
+        except (OSError, KeyError, *_BROKEN_ZIP) as error:
             raise UserError(f"{self.source}: cannot be read ({error}). Check the file and its permissions.") from error
         if len(data) > MAX_FILE_BYTES:
             raise UserError(f"{self.source}: larger than {MAX_FILE_BYTES // 1_000_000} MB; split it into parts.")
@@ -166,7 +168,7 @@ def check_office_file(data: bytes, source: str) -> None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             check_archive(source, archive.infolist())
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except _BROKEN_ZIP as error:
         raise UserError(f"{source}: is not a readable {suffix} ({error}). {cure}") from error
     if damaged:
         raise UserError(f"{source}: is not a readable {suffix} (its part {damaged} is damaged). {cure}")

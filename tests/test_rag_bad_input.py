@@ -95,6 +95,19 @@ def patched(data: bytes, local: int, central: int, form: str, value: int) -> byt
     return bytes(changed)
 
 
+def test_a_damaged_member_of_a_zip_costs_only_itself(tmp_path: Path) -> None:
+    archive = make_zip(
+        tmp_path / "set.zip", {"kettle.md": KETTLE.encode(), "lamp.md": b"# Lamp\n\n" + b"It needs 12 volts. " * 50}
+    )
+    data = bytearray(archive.read_bytes())
+    start = data.index(b"lamp.md") + len(b"lamp.md")
+    data[start : start + 8] = b"\xff" * 8  # no deflate stream begins so
+    archive.write_bytes(data)
+    summary = ingest(tmp_path / "index", archive, HashEmbedder())
+    assert summary.added == 1
+    assert [name for name, _ in summary.failed] == ["lamp.md"]
+
+
 def test_archives_that_lie_or_are_encrypted_are_refused(tmp_path: Path) -> None:
     data = make_zip(tmp_path / "a.zip", {"a.md": b"# A\n\n" + b"x" * 30_000_000}).read_bytes()
     for name, changed, message in (
