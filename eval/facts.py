@@ -6,29 +6,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from emendo.measures import UNIT_NAMES
 from rag.citations import CITATION
 
-_UNITS = {
-    "s": "s sec secs second seconds",
-    "min": "min mins minute minutes",
-    "h": "h hr hrs hour hours",
-    "°c": "°c degc celsius",
-    "°f": "°f degf fahrenheit",
-    "%": "% percent",
-    "mm": "mm millimetre millimetres millimeter millimeters",
-    "cm": "cm centimetre centimetres centimeter centimeters",
-    "m": "m metre metres meter meters",
-    "in": "in inch inches",
-    "ml": "ml millilitre millilitres milliliter milliliters",
-    "l": "l litre litres liter liters",
-    "g": "g gram grams",
-    "kg": "kg kilogram kilograms",
-    "v": "v volt volts",
-    "w": "w watt watts",
-    "a": "a amp amps ampere amperes",
-    "hz": "hz hertz",
-    "bar": "bar bars",
-}
+_UNITS = UNIT_NAMES | {"°c": "°c degc celsius", "°f": "°f degf fahrenheit"}
 _UNIT = {name: unit for unit, names in _UNITS.items() for name in names.split()}
 _NUMBER_WORDS = dict(
     zip("two three four five six seven eight nine ten eleven twelve".split(), map(str, range(2, 13)), strict=True)

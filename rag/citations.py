@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from emendo.measures import UNIT_NAMES
 from emendo.records import Citation, Hit
 from emendo.words import content_words
 from rag.evidence import code_match
@@ -18,33 +19,16 @@ _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
 _MEASURE = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)*)(?:\s?-?\s?(°\s?[CF]|%|[a-zA-Zµ]+))?")
-_UNIT_NAMES = {
-    "s": "s sec secs second seconds",
-    "min": "min mins minute minutes",
-    "h": "h hr hrs hour hours",
+_UNIT_NAMES = UNIT_NAMES | {
     "day": "d day days",
     "week": "week weeks",
     "month": "month months",
     "year": "year years",
     "°c": "°c c celsius",
     "°f": "°f f fahrenheit",
-    "%": "% percent",
-    "mm": "mm millimetre millimetres millimeter millimeters",
-    "cm": "cm centimetre centimetres centimeter centimeters",
-    "m": "m metre metres meter meters",
-    "in": "in inch inches",
     "ft": "ft foot feet",
-    "ml": "ml millilitre millilitres milliliter milliliters",
-    "l": "l litre litres liter liters",
-    "g": "g gram grams",
-    "kg": "kg kilogram kilograms",
-    "v": "v volt volts",
-    "w": "w watt watts",
-    "a": "a amp amps ampere amperes",
-    "hz": "hz hertz",
     "khz": "khz",
     "mhz": "mhz",
-    "bar": "bar bars",
 }
 _UNIT = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split()}
 
