@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,19 @@ from emendo.chat_template import render
 from emendo.choices import ChoicePaths
 from emendo.quiet import quiet_libraries
 from emendo.records import UserError
-from emendo.verbatim import VerbatimPaths
+from emendo.text_stream import StepStreamer, TextStream
+from emendo.verbatim import VerbatimPlan
 
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt, and what its answer must keep to: units of its passages, items of its choices, or nothing."""
+
+    prompt: list[int]
+    plan: VerbatimPlan | None = None
+    choices: ChoicePaths | None = None
 
 
 class HFChatModel(BaseChatModel):
@@ -35,8 +45,9 @@ class HFChatModel(BaseChatModel):
     max_new_tokens: int = 160
     batch_tokens: int = 8192  # rows x longest prompt decoded together; on a GPU `load` makes it larger
     verbatim: bool = False  # print only units of the passages (see emendo.verbatim); prompts without passages are free
-    refusal: str = ""  # what verbatim decoding may say instead of units
-    refuse_above: float = 0.5  # probability of the refusal from which verbatim decoding refuses; 1 never
+    refusal: str = ""  # what a verbatim answer may say instead of units
+    refuse_above: float = 0.5  # probability of the refusal from which a verbatim answer is that; 1 never
+    model_weight: float = 1.0  # of the model's choice of a unit beside the search's
     lock: Any = None  # one generation at a time: adapters are switched on the shared weights
 
     @classmethod
@@ -81,19 +92,48 @@ class HFChatModel(BaseChatModel):
 
     def generate_texts(self, conversations: Sequence[list[BaseMessage]]) -> list[str]:
         """Greedy completions in the order given."""
-        prompts = [self._prompt(messages) for messages in conversations]
-        paths = [self._paths(messages) for messages in conversations]
-        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-        texts = [""] * len(prompts)
+        requests = [self.encode(messages) for messages in conversations]
+        order = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt))
+        texts = [""] * len(requests)
         start = 0
         while start < len(order):
-            size = max(1, self.batch_tokens // len(prompts[order[start]]))
+            size = max(1, self.batch_tokens // len(requests[order[start]].prompt))
             rows = order[start : start + size]
             start += size
-            new = self._decode([prompts[i] for i in rows], [paths[i] for i in rows])
+            new = self.decode([requests[i] for i in rows])
             for row, text in zip(rows, self.tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
                 texts[row] = text
         return texts
+
+    def encode(self, messages: list[BaseMessage]) -> Request:
+        """What `decode` needs to answer them."""
+        plain = [{"role": _ROLES[m.type], "content": str(m.content)} for m in messages]
+        prompt = render(self.tokenizer, plain, generate=True)
+        data = messages[-1].additional_kwargs
+        if choices := data.get("choices"):
+            return Request(prompt, choices=ChoicePaths(self.tokenizer, choices, sorted(self.stop_ids)))
+        if self.verbatim and (passages := data.get("passages")):
+            plan = VerbatimPlan(self.tokenizer, passages, self.refusal, data.get("unit_scores"), self.model_weight)
+            return Request(prompt, plan=plan)
+        return Request(prompt)
+
+    def decode(self, requests: Sequence[Request], streams: Sequence[TextStream] = ()) -> list[list[int]]:
+        """New token ids of each request. `streams`, one for each, get them as they are written, and then their end."""
+        new: list[list[int]] = [[] for _ in requests]
+        with self.lock:
+            for planned in (False, True):
+                rows = [n for n, request in enumerate(requests) if bool(request.plan) is planned]
+                if not rows:
+                    continue
+                write = self._quote if planned else self._generate_freely
+                written = write([requests[n] for n in rows], [streams[n] for n in rows] if streams else ())
+                for n, ids in zip(rows, written, strict=True):
+                    new[n] = ids
+        return new
+
+    @property
+    def stop_ids(self) -> set[int]:
+        return stop_token_ids(self.model, self.tokenizer)
 
     def batch(
         self,
@@ -129,92 +169,66 @@ class HFChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         """Pieces as they are decoded; closing the iterator stops the generation."""
-        from transformers import StoppingCriteriaList, TextIteratorStreamer
+        request, stream = self.encode(messages), TextStream(self.tokenizer)
+        threading.Thread(target=self._decode_into, args=(request, stream), daemon=True).start()
+        for piece in stream.read():
+            yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
 
-        stopped = threading.Event()
-        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True, timeout=600)
-        criteria = StoppingCriteriaList([lambda ids, scores, **_: _all_rows(ids, stopped.is_set())])
-        failure: list[Exception] = []
-        work = threading.Thread(target=self._run, args=(messages, streamer, criteria, failure), daemon=True)
-        work.start()
+    def _decode_into(self, request: Request, stream: TextStream) -> None:
         try:
-            for piece in streamer:
-                if piece:
-                    yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
-        finally:
-            stopped.set()
-            work.join()
-        if failure:
-            raise failure[0]
-
-    def _run(self, messages: list[BaseMessage], streamer: Any, criteria: Any, failure: list[Exception]) -> None:
-        try:
-            self._decode([self._prompt(messages)], [self._paths(messages)], streamer=streamer, stopping_criteria=criteria)
+            self.decode([request], [stream])
         except Exception as error:  # noqa: BLE001  (carried to the reader of the stream, which raises it)
-            failure.append(error)
-            streamer.end()
+            stream.end(error)
 
-    def _prompt(self, messages: list[BaseMessage]) -> list[int]:
-        plain = [{"role": _ROLES[m.type], "content": str(m.content)} for m in messages]
-        return render(self.tokenizer, plain, generate=True)
-
-    def _paths(self, messages: list[BaseMessage]) -> VerbatimPaths | ChoicePaths | None:
-        stops = sorted(stop_token_ids(self.model, self.tokenizer))
-        if choices := messages[-1].additional_kwargs.get("choices"):
-            return ChoicePaths(self.tokenizer, choices, stops)
-        passages = messages[-1].additional_kwargs.get("passages") if self.verbatim else None
-        return VerbatimPaths(self.tokenizer, passages, self.refusal, stops) if passages else None
-
-    def _decode(self, prompts: list[list[int]], paths: Sequence[VerbatimPaths | ChoicePaths | None], **kwargs: Any) -> Any:
-        """New token ids, (rows, steps), of left-padded prompts; rows with `paths` are kept on them."""
+    def _generate_freely(self, requests: Sequence[Request], streams: Sequence[TextStream]) -> list[list[int]]:
+        """Token by token, as the model likes or, for rows with choices, as these allow."""
         import torch
+        from transformers import StoppingCriteriaList
 
-        everything = list(range(len(self.tokenizer))) if any(paths) else []
+        prompts = [request.prompt for request in requests]
+        width, pad = max(map(len, prompts)), self._pad
+        device = next(self.model.parameters()).device
+        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        options: dict[str, Any] = {}
+        if streams:
+            options["streamer"] = StepStreamer(streams, self.stop_ids)
+            options["stopping_criteria"] = StoppingCriteriaList(
+                [lambda ids, scores, **_: torch.tensor([stream.left for stream in streams], device=ids.device)]
+            )
+        if any(request.choices for request in requests):
+            everything = list(range(len(self.tokenizer)))
 
-        def allowed(row: int, ids: Any) -> list[int]:
-            path = paths[row]
-            return path.allowed(ids[width:].tolist()) if path else everything
+            def allowed(row: int, ids: Any) -> list[int]:
+                choices = requests[row].choices
+                return choices.allowed(ids[width:].tolist()) if choices else everything
 
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
-        width = max(len(prompt) for prompt in prompts)
-        with self.lock, torch.inference_mode():
-            device = next(self.model.parameters()).device
-            ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-            mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-            if any(paths):
-                if self.refuse_above < 1:
-                    kwargs["past_key_values"] = self._decide_refusals(ids, mask, paths)
-                kwargs["prefix_allowed_tokens_fn"] = allowed
+            options["prefix_allowed_tokens_fn"] = allowed
+        with torch.inference_mode():
             out = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=self.max_new_tokens,
                 do_sample=False,
                 pad_token_id=pad,
-                **kwargs,
+                **options,
             )
-        return out[:, width:]
+        return [list(row) for row in out[:, width:].tolist()]
 
-    def _decide_refusals(self, ids: Any, mask: Any, paths: Sequence[VerbatimPaths | ChoicePaths | None]) -> Any:
-        """Set `refusing` on each path where the refusal is likelier than all answers; returns the prompts' key-value cache."""
-        import torch
+    def _quote(self, requests: Sequence[Request], streams: Sequence[TextStream]) -> list[list[int]]:
+        """Whole units of the passages, or the refusal."""
+        from emendo.prompt_reader import PromptReader
+        from emendo.quoting import decide_refusals, quote
 
-        tokens = self.tokenizer(self.refusal, add_special_tokens=False, return_tensors="pt")["input_ids"].to(ids.device)
-        refusal = tokens.expand(len(ids), -1)
-        whole = torch.cat([mask, torch.ones_like(refusal)], dim=1)
-        out = self.model(
-            input_ids=torch.cat([ids, refusal], dim=1),
-            attention_mask=whole,
-            position_ids=(whole.cumsum(1) - 1).clamp(min=0),
-            use_cache=True,
-            logits_to_keep=refusal.shape[1] + 1,
-        )
-        each = out.logits[:, :-1].float().log_softmax(-1).gather(-1, refusal.unsqueeze(-1))
-        for path, logprob in zip(paths, each.sum((1, 2)).tolist(), strict=True):
-            if path:
-                path.refusing = path.refusing or math.exp(logprob) >= self.refuse_above
-        out.past_key_values.crop(-refusal.shape[1] - 1)  # generation reads the prompt's last token itself
-        return out.past_key_values
+        plans = [request.plan for request in requests if request.plan]
+        reader = PromptReader(self.model, [request.prompt for request in requests], self._pad)
+        decide_refusals(reader, plans, self.refuse_above)
+        return quote(reader, plans, sorted(self.stop_ids), self.max_new_tokens, streams)
+
+    @property
+    def _pad(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id)
 
 
 def load_base(base: str, bits: str = "auto", training: bool = False) -> tuple[Any, Any]:
@@ -300,9 +314,3 @@ def check_adapter(folder: Path, tokenizer: Any, base: str) -> dict[str, Any]:
         what = "another chat template" if other == "template" else f"another base model ({there})"
         raise UserError(f"adapter {folder.name} was tuned with {what}; tune it again on this one with `emendo tune`")
     return card
-
-
-def _all_rows(ids: Any, value: bool) -> Any:
-    import torch
-
-    return torch.full((ids.shape[0],), value, dtype=torch.bool, device=ids.device)

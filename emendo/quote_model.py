@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from emendo.records import UserError
-from emendo.units import Unit, asks_how, is_label, score_units, split_units
+from emendo.units import Unit, asks_how, is_label, runs_on, score_units, split_units
 from emendo.words import stems
 
 
@@ -136,14 +136,9 @@ def _render(units: Sequence[Unit]) -> str:
     previous: Unit | None = None
     for unit in units:
         text = f"{unit.text} [{unit.passage + 1}]"
-        if previous is not None and previous.passage == unit.passage and _runs_on(previous) and _runs_on(unit):
+        if previous is not None and previous.passage == unit.passage and runs_on(previous) and runs_on(unit):
             lines[-1] += " " + text
         else:
             lines.append(text)
         previous = unit
     return "\n".join(lines)
-
-
-def _runs_on(unit: Unit) -> bool:
-    """Whether the unit is prose that another sentence may follow in the same line."""
-    return not unit.step and " | " not in unit.text and unit.text.rstrip()[-1] in ".!?。！？"

@@ -25,19 +25,23 @@ class Unit:
     position: int  # order within the passage
     text: str
     step: bool
+    header: str = ""  # of the table, for its rows
 
 
 def split_units(text: str, passage: int) -> list[Unit]:
     """Steps, list items and table rows are kept whole, prose is split into sentences; a table's header is no unit."""
     units: list[Unit] = []
+    header = ""
     lines = [line.strip() for line in text.splitlines()]
     for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
         if " | " in line and " | " in after and " | " not in before:
+            header = line
             continue
+        header = header if " | " in line else ""
         pieces = [line] if _STEP.match(line) or " | " in line else _SENTENCE_END.split(line)
         for piece in pieces:
             if re.search(r"\w", piece):
-                units.append(Unit(passage, len(units), piece, bool(_STEP.match(line))))
+                units.append(Unit(passage, len(units), piece, bool(_STEP.match(line)), header))
     return units
 
 
@@ -45,6 +49,11 @@ def is_label(text: str) -> bool:
     """Whether a unit only introduces what follows: `E02 - Torque sensor`, `To pair the remote:`."""
     text = text.rstrip()
     return " | " not in text and (text.endswith(":") or (len(text.split()) <= 10 and text[-1:] not in ".!?;,。！？"))
+
+
+def runs_on(unit: Unit) -> bool:
+    """Whether the unit is prose that another sentence may follow in the same line."""
+    return not unit.step and " | " not in unit.text and unit.text.rstrip()[-1] in ".!?。！？"
 
 
 def asks_how(question: str) -> bool:

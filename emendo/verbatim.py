@@ -1,68 +1,122 @@
-"""Verbatim decoding: a language model that may only choose which units of the passages to print, each with its citation.
+"""Verbatim answers: a language model that may only choose which units of the passages to print, each with its citation.
 
-A unit is a sentence, a step or a table row. The model's own probabilities choose where to start, whether to go on, when to stop;
-between those choices the text is forced. Whatever the model's size, nothing is printed that is not in the manual.
+A unit is a sentence, a step or a table row. The model's own probabilities say which unit it would begin to write, whether to go
+on and when to stop; the text between those choices is given. Whatever the model's size, nothing is printed that is not in the
+manual.
 
-Whether to refuse is decided first, on the probability of the refusal as a whole: token by token, one refusal would win against
-forty units that share the probability of an answer among them.
+A model too small to judge well is helped by the search, which knows how well each unit meets the question: the two
+log-probabilities are added, the model's with a weight (a product of experts: Hinton, Neural Computation 14, 2002).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from emendo.units import split_units
+from emendo.units import Unit, runs_on, split_units
+
+Tokens = tuple[int, ...]
+Logprobs = Callable[[Tokens], Any]  # what was written since the last choice -> log-probabilities of the next token, (vocabulary,)
 
 
-@dataclass
-class Node:
-    """A place in the tree of token sequences. A unit ends with its citation, so an end has nothing after it."""
-
-    children: dict[int, Node] = field(default_factory=dict)
-    units: set[int] = field(default_factory=set)  # numbers of the units that lead through here
-
-    def add(self, ids: Iterable[int], unit: int) -> None:
-        node = self
-        for token in ids:
-            node.units.add(unit)
-            node = node.children.setdefault(token, Node())
-        node.units.add(unit)
+@dataclass(frozen=True)
+class _Candidate:
+    unit: Unit | None  # None is the refusal
+    text: str
+    evidence: float  # log-odds, higher is better
 
 
-class VerbatimPaths:
-    """What may follow what has been written, for one prompt. Token ids in, token ids out."""
+class VerbatimPlan:
+    """The units of one prompt's passages and what has been printed of them."""
 
-    def __init__(self, tokenizer: Any, passages: Sequence[str], refusal: str, stop_ids: Sequence[int], most_units: int = 8):
-        self._stop = list(stop_ids)
-        self._most = most_units
-        self._first, self._later = Node(), Node()
-        texts = [f"{unit.text} [{n}]" for n, passage in enumerate(passages, 1) for unit in split_units(passage, n)]
-        for number, text in enumerate(dict.fromkeys(texts)):
-            self._first.add(_ids(tokenizer, text), number)
-            for between in (" ", "\n"):
-                self._later.add(_ids(tokenizer, between + text), number)
-        self._refusal = len(texts)
-        self._first.add(_ids(tokenizer, refusal), self._refusal)
-        self.refusing = not texts  # decided before the first token, see HFChatModel
+    def __init__(
+        self,
+        tokenizer: Any,
+        passages: Sequence[str],
+        refusal: str,
+        evidence: Sequence[float] | None = None,
+        model_weight: float = 1.0,
+        most_units: int = 8,
+    ):
+        """`evidence` scores every unit in reading order, as log-odds; without it the model chooses alone."""
+        units = [unit for n, passage in enumerate(passages, 1) for unit in split_units(passage, n)]
+        scores = evidence if evidence is not None and len(evidence) == len(units) else [0.0] * len(units)
+        best: dict[str, _Candidate] = {}
+        for unit, score in zip(units, scores, strict=True):
+            text = f"{unit.text} [{unit.passage}]"
+            if text not in best or best[text].evidence < score:
+                best[text] = _Candidate(unit, text, score)
+        self.refusal = _ids(tokenizer, refusal)
+        self.refusing = not best  # decided before the first unit, see HFChatModel
+        self._refusal = refusal
+        self._open = list(best.values())
+        self._tokenizer = tokenizer
+        self._weight = model_weight
+        self._left = most_units
+        self._last: Unit | None = None
 
-    def allowed(self, written: Sequence[int]) -> list[int]:
-        """Ids that may come next after the ids `written` so far: no unit is printed twice."""
-        node, used = self._first, set() if self.refusing else {self._refusal}
-        for token in written:
-            if token not in node.children:
-                return self._stop  # it has stopped; what follows is padding
-            node = node.children[token]
-            if not node.children:
-                used |= node.units
-                if self.refusing or len(used) > self._most:
-                    return self._stop
-                node = self._later
-        open_units = {self._refusal} if self.refusing else node.units - used
-        choices = [token for token, child in node.children.items() if child.units & open_units]
-        return [*choices, *self._stop] if node is self._later else choices
+    @property
+    def begun(self) -> bool:
+        return self._last is not None or self._left == 0
+
+    def options(self) -> list[Tokens]:
+        """The token ids of everything that may be printed next; none when nothing may."""
+        if self._left == 0:
+            return []
+        texts = [self._refusal] if self.refusing else [self._gap(c) + c.text for c in self._open]
+        return [_ids(self._tokenizer, text) for text in texts]
+
+    def choose(self, options: Sequence[Tokens], logprobs: Logprobs) -> Tokens:
+        """Take the best of `options`, which are then printed."""
+        if self.refusing:
+            self._left = 0
+            return options[0]
+        own = tree_logprobs(options, logprobs)
+        scores = [self._weight * mine + c.evidence for mine, c in zip(own, self._open, strict=True)]
+        best = max(range(len(scores)), key=scores.__getitem__)
+        self._last = self._open.pop(best).unit
+        self._left -= 1
+        return options[best]
+
+    def _gap(self, candidate: _Candidate) -> str:
+        """Sentences of one passage run on, everything else is a line of its own."""
+        before, unit = self._last, candidate.unit
+        if before is None or unit is None:
+            return ""
+        return " " if before.passage == unit.passage and runs_on(before) and runs_on(unit) else "\n"
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+def branches(options: Sequence[Tokens]) -> list[Tokens]:
+    """The beginnings after which `options` differ, the shortest first."""
+    return [prefix for prefix, following in _tree(options).items() if len(following) > 1]
+
+
+def tree_logprobs(options: Sequence[Tokens], logprobs: Logprobs) -> list[float]:
+    """log P(option), given that one is written: at each branch the probability is shared among the tokens that lead on."""
+    tree = _tree(options)
+    shares: dict[Tokens, dict[int, float]] = {}
+    for prefix in branches(options):
+        following = sorted(tree[prefix])
+        shares[prefix] = dict(zip(following, logprobs(prefix)[following].log_softmax(-1).tolist(), strict=True))
+    return [sum(shares[ids[:n]][ids[n]] for n in range(len(ids)) if ids[:n] in shares) for ids in options]
+
+
+def stop_probability(options: Sequence[Tokens], stop_ids: Sequence[int], logprobs: Any) -> float:
+    """Probability of a stop token, given that a stop or the first token of one of `options` is written."""
+    stops = logprobs[list(stop_ids)].logsumexp(-1)
+    others = logprobs[sorted({ids[0] for ids in options})].logsumexp(-1)
+    return 1 / (1 + math.exp(float(others - stops)))
+
+
+def _tree(options: Sequence[Tokens]) -> dict[Tokens, set[int]]:
+    tree: dict[Tokens, set[int]] = {}
+    for ids in options:
+        for n, token in enumerate(ids):
+            tree.setdefault(ids[:n], set()).add(token)
+    return tree
+
+
+def _ids(tokenizer: Any, text: str) -> Tokens:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

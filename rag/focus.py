@@ -40,9 +40,11 @@ def cut_to_evidence(
 
 
 def _joined(kept: Sequence[Unit]) -> str:
-    """The units as lines or running text, as they stood."""
+    """The units as lines or running text, as they stood; rows keep the header of their table, by which they are read."""
     listed = [unit.step or " | " in unit.text for unit in kept]
-    text = kept[0].text
-    for before, after, unit in zip(listed, listed[1:], kept[1:], strict=False):
+    text = kept[0].text if not kept[0].header else f"{kept[0].header}\n{kept[0].text}"
+    for before, after, previous, unit in zip(listed, listed[1:], kept, kept[1:], strict=False):
+        if unit.header and unit.header != previous.header:
+            text += "\n" + unit.header
         text += ("\n" if before or after else " ") + unit.text
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -170,21 +171,75 @@ def test_verbatim_decoding_prints_only_units_of_the_passages_or_refuses(tiny_mod
         assert len(statements) == len(set(statements)), "nothing is printed twice"
 
 
-def test_verbatim_paths_allow_the_units_the_refusal_and_then_the_end(tiny_model):
+def test_verbatim_answers_weigh_the_models_choice_against_the_searchs(tiny_model):
+    """A made model that likes C twice as much as O: alone it closes, and the search can overrule it or be overruled."""
+    import torch
     from transformers import AutoTokenizer
 
-    from emendo.verbatim import VerbatimPaths
+    from emendo.verbatim import VerbatimPlan, stop_probability, tree_logprobs
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    paths = VerbatimPaths(tokenizer, ["Open it. Close it."], "No.", [1])
+    one = {text: tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in "OC"}
+    likes = torch.zeros(len(tokenizer)).log_softmax(-1)
+    likes[one["C"]] += math.log(2)
 
-    def after(text: str) -> set[str]:
-        return {tokenizer.decode([token]) for token in paths.allowed(tokenizer(text, add_special_tokens=False)["input_ids"])}
+    def first(**options) -> str:
+        plan = VerbatimPlan(tokenizer, ["Open it. Close it."], "No.", **options)
+        return tokenizer.decode(plan.choose(plan.options(), lambda prefix: likes))
 
-    assert after("") == {"O", "C"}
-    assert after("Open it. [1]") == {" ", "\n", "<|end|>"}
-    assert after("Open it. [1] ") == {"C"}
-    assert after("Open it. [1] Close it. [1]") == {"<|end|>"}
-    paths.refusing = True
-    assert after("") == {"N"}
-    assert after("No.") == {"<|end|>"}
+    assert first() == "Close it. [1]"
+    assert first(evidence=[1.0, 0.0]) == "Open it. [1]"
+    assert first(evidence=[1.0, 0.0], model_weight=2.0) == "Close it. [1]"
+    assert first(evidence=[1.0]) == "Close it. [1]", "scores of other units than these say nothing"
+
+    options = [(one["O"], 5, 6), (one["O"], 5, 7), (one["C"], 8)]
+    shares = [math.exp(share) for share in tree_logprobs(options, lambda prefix: likes)]
+    assert shares == pytest.approx([1 / 6, 1 / 6, 2 / 3])
+    assert stop_probability(options, [1], likes) == pytest.approx(1 / 4)
+
+
+def test_a_verbatim_answer_prints_no_unit_twice_and_nothing_after_a_refusal(tiny_model):
+    import torch
+    from transformers import AutoTokenizer
+
+    from emendo.verbatim import VerbatimPlan
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    level = torch.zeros(len(tokenizer))
+    plan = VerbatimPlan(tokenizer, ["Open it. Open it.\n1. Close it."], "No.")
+    printed = []
+    while options := plan.options():
+        printed.append(tokenizer.decode(plan.choose(options, lambda prefix: level)))
+    assert sorted(printed, key=len) == ["Open it. [1]", "\n1. Close it. [1]"]
+
+    plan = VerbatimPlan(tokenizer, ["Open it."], "No.")
+    plan.refusing = True
+    assert tokenizer.decode(plan.choose(plan.options(), lambda prefix: level)) == "No."
+    assert plan.options() == []
+
+
+def test_tried_continuations_have_the_probabilities_of_the_whole_text(tiny_model):
+    """The caches are right: padded on both sides, in a batch, after rows have gone."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from emendo.prompt_reader import PromptReader
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+
+    def whole(ids: list[int]) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(torch.tensor([ids])).logits[0, -1].float().log_softmax(-1)
+
+    prompts = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
+    reader = PromptReader(model, prompts, pad=0)
+    tried = reader.try_out([(1, [20, 21, 22]), (0, [23]), (1, [24])])
+    assert torch.allclose(tried[0][-1], whole([9, 10, 20, 21, 22]), atol=1e-4)
+    assert torch.allclose(tried[2][-1], whole([9, 10, 24]), atol=1e-4)
+    reader.read({1: [30], 2: [31, 32, 33]})
+    assert reader.rows == [1, 2]
+    assert torch.allclose(reader.next_token(1), whole([9, 10, 30]), atol=1e-4)
+    reader.read({1: [34]})
+    assert torch.allclose(reader.next_token(1), whole([9, 10, 30, 34]), atol=1e-4)
+    [tried_again] = reader.try_out([(1, [35])])
+    assert torch.allclose(tried_again[-1], whole([9, 10, 30, 34, 35]), atol=1e-4)

@@ -60,3 +60,10 @@ def test_units_are_sentences_steps_and_rows_without_the_header_row():
         "E1 | Pump blocked",
         "E2 | Too hot",
     ]
+
+
+def test_rows_cut_from_a_table_keep_its_header_so_that_the_best_row_is_not_taken_for_it(hits):
+    table = "Message | Meaning\nE1 | Lid open\nE2 | Tank empty\nE3 | Too hot\nUnplug it first."
+    whole = dataclasses.replace(hits[0], chunk=dataclasses.replace(hits[0].chunk, text=table))
+    [cut] = cut_hits("what does E2 mean", [whole], passages=1, units=3)
+    assert cut.chunk.text == "Message | Meaning\nE2 | Tank empty\nE3 | Too hot\nUnplug it first."

@@ -1,0 +1,78 @@
+"""Prompts read once by a model, from which many continuations are tried and one is taken, several rows at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+
+class PromptReader:
+    """Key-value caches of a batch of prompts. `rows` numbers those still open, by their place in the batch given first."""
+
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], pad: int):
+        self.rows = list(range(len(prompts)))
+        self._model, self._pad = model, pad
+        self._device = next(model.parameters()).device
+        width = max(map(len, prompts))
+        ids = [[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        self._mask = torch.tensor(mask, device=self._device)
+        out = self._forward(torch.tensor(ids, device=self._device), self._mask, None, last=True)
+        self._cache = out.past_key_values
+        self._next = _logprobs(out.logits[:, -1])
+
+    def next_token(self, row: int) -> Any:
+        """Log-probabilities, (vocabulary,), of what follows all that `row` has read."""
+        return self._next[self.rows.index(row)]
+
+    def try_out(self, row_ids: Sequence[tuple[int, Sequence[int]]]) -> list[Any]:
+        """For each (row, ids): log-probabilities, (len(ids), vocabulary), of what follows each of `ids`. Nothing is kept."""
+        found: list[Any] = []
+        for start in range(0, len(row_ids), max(8, len(self.rows))):  # a copy of the caches is as large as they are
+            part = row_ids[start : start + max(8, len(self.rows))]
+            places = torch.tensor([self.rows.index(row) for row, _ in part], device=self._device)
+            cache = copy.deepcopy(self._cache)
+            cache.batch_select_indices(places)
+            ids, real = self._padded([ids for _, ids in part])
+            logits = self._forward(ids, torch.cat([self._mask[places], real], dim=1), cache).logits
+            found += [_logprobs(logits[n, : len(row[1])]) for n, row in enumerate(part)]
+        return found
+
+    def read(self, row_ids: Mapping[int, Sequence[int]]) -> None:
+        """Append the ids to their rows; rows that are not named are closed."""
+        if list(row_ids) != self.rows:
+            places = torch.tensor([self.rows.index(row) for row in row_ids], device=self._device)
+            self._cache.batch_select_indices(places)
+            self._mask, self.rows = self._mask[places], list(row_ids)
+        ids, real = self._padded(list(row_ids.values()))
+        self._mask = torch.cat([self._mask, real], dim=1)
+        out = self._forward(ids, self._mask, self._cache)
+        self._cache = out.past_key_values
+        lasts = real.sum(1) - 1
+        self._next = _logprobs(out.logits[torch.arange(len(lasts), device=self._device), lasts])
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        """Ids and mask, (rows, longest), padded on the right: what comes after a gap does not see it."""
+        width = max(map(len, rows))
+        ids = [list(row) + [self._pad] * (width - len(row)) for row in rows]
+        mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
+        return torch.tensor(ids, device=self._device), torch.tensor(mask, device=self._device)
+
+    def _forward(self, ids: Any, mask: Any, cache: Any, last: bool = False) -> Any:
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        with torch.inference_mode():
+            return self._model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=int(last),
+            )
+
+
+def _logprobs(logits: Any) -> Any:
+    return logits.float().log_softmax(-1)
