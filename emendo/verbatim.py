@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emendo.units import Unit, runs_on, split_units
+from emendo.units import split_units
 
 Tokens = tuple[int, ...]
 Logprobs = Callable[[Tokens], Any]  # what was written since the last choice -> log-probabilities of the next token, (vocabulary,)
@@ -23,7 +23,6 @@ Logprobs = Callable[[Tokens], Any]  # what was written since the last choice -> 
 
 @dataclass(frozen=True)
 class _Candidate:
-    unit: Unit | None  # None is the refusal
     text: str
     evidence: float  # log-odds, higher is better
 
@@ -47,45 +46,40 @@ class VerbatimPlan:
         for unit, score in zip(units, scores, strict=True):
             text = f"{unit.text} [{unit.passage}]"
             if text not in best or best[text].evidence < score:
-                best[text] = _Candidate(unit, text, score)
+                best[text] = _Candidate(text, score)
         self.refusal = _ids(tokenizer, refusal)
         self.refusing = not best  # decided before the first unit, see HFChatModel
-        self._refusal = refusal
         self._open = list(best.values())
         self._tokenizer = tokenizer
         self._weight = model_weight
         self._left = most_units
-        self._last: Unit | None = None
-
-    @property
-    def begun(self) -> bool:
-        return self._last is not None or self._left == 0
+        self.begun = False
 
     def options(self) -> list[Tokens]:
         """The token ids of everything that may be printed next; none when nothing may."""
         if self._left == 0:
             return []
-        texts = [self._refusal] if self.refusing else [self._gap(c) + c.text for c in self._open]
-        return [_ids(self._tokenizer, text) for text in texts]
+        if self.refusing:
+            return [self.refusal]
+        gaps = (" ", "\n") if self.begun else ("",)
+        return [_ids(self._tokenizer, gap + candidate.text) for candidate in self._open for gap in gaps]
 
     def choose(self, options: Sequence[Tokens], logprobs: Logprobs) -> Tokens:
-        """Take the best of `options`, which are then printed."""
+        """Take the best of `options`, which are then printed.
+
+        The search has a say in where an answer begins; how it goes on is for the model, which has read what it has written.
+        """
         if self.refusing:
-            self._left = 0
+            self._left, self.begun = 0, True
             return options[0]
-        own = tree_logprobs(options, logprobs)
-        scores = [self._weight * mine + c.evidence for mine, c in zip(own, self._open, strict=True)]
+        scores = tree_logprobs(options, logprobs)
+        if not self.begun:
+            scores = [self._weight * own + c.evidence for own, c in zip(scores, self._open, strict=True)]
         best = max(range(len(scores)), key=scores.__getitem__)
-        self._last = self._open.pop(best).unit
+        self._open.pop(best * len(self._open) // len(options))
+        self.begun = True
         self._left -= 1
         return options[best]
-
-    def _gap(self, candidate: _Candidate) -> str:
-        """Sentences of one passage run on, everything else is a line of its own."""
-        before, unit = self._last, candidate.unit
-        if before is None or unit is None:
-            return ""
-        return " " if before.passage == unit.passage and runs_on(before) and runs_on(unit) else "\n"
 
 
 def branches(options: Sequence[Tokens]) -> list[Tokens]:

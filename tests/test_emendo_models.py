@@ -210,7 +210,7 @@ def test_a_verbatim_answer_prints_no_unit_twice_and_nothing_after_a_refusal(tiny
     printed = []
     while options := plan.options():
         printed.append(tokenizer.decode(plan.choose(options, lambda prefix: level)))
-    assert sorted(printed, key=len) == ["Open it. [1]", "\n1. Close it. [1]"]
+    assert sorted(text.strip() for text in printed) == ["1. Close it. [1]", "Open it. [1]"]
 
     plan = VerbatimPlan(tokenizer, ["Open it."], "No.")
     plan.refusing = True
