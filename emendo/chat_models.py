@@ -50,7 +50,6 @@ def load_chat_model(
             # Its own probability of refusing ranks the unanswerable sample corrections before the others in .59 of pairs, the
             # retrieval confidence in .87, both together no better: where it may only quote, retrieval decides.
             options["refuse_above"] = 1.0
-            options["model_weight"] = 0.5  # docs/tuning.md has the figures
         return HFChatModel.load(resolve_base(base), adapter=adapter or None, bits=bits, **options)
     return _openai(rest, max_new_tokens) if kind == "openai" else _scripted(rest)
 

@@ -47,7 +47,6 @@ class HFChatModel(BaseChatModel):
     verbatim: bool = False  # print only units of the passages (see emendo.verbatim); prompts without passages are free
     refusal: str = ""  # what a verbatim answer may say instead of units
     refuse_above: float = 0.5  # probability of the refusal from which a verbatim answer is that; 1 never
-    model_weight: float = 1.0  # of the model's choice of a unit beside the search's
     lock: Any = None  # one generation at a time: adapters are switched on the shared weights
 
     @classmethod
@@ -113,7 +112,7 @@ class HFChatModel(BaseChatModel):
         if choices := data.get("choices"):
             return Request(prompt, choices=ChoicePaths(self.tokenizer, choices, sorted(self.stop_ids)))
         if self.verbatim and (passages := data.get("passages")):
-            plan = VerbatimPlan(self.tokenizer, passages, self.refusal, data.get("unit_scores"), self.model_weight)
+            plan = VerbatimPlan(self.tokenizer, passages, self.refusal, data.get("unit_scores"))
             return Request(prompt, plan=plan)
         return Request(prompt)
 

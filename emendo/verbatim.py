@@ -5,7 +5,7 @@ on and when to stop; the text between those choices is given. Whatever the model
 manual.
 
 A model too small to judge well is helped by the search, which knows how well each unit meets the question: the two
-log-probabilities are added, the model's with a weight (a product of experts: Hinton, Neural Computation 14, 2002).
+log-probabilities are added (a product of experts: Hinton, Neural Computation 14, 2002).
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ class VerbatimPlan:
         passages: Sequence[str],
         refusal: str,
         evidence: Sequence[float] | None = None,
-        model_weight: float = 1.0,
         most_units: int = 8,
     ):
         """`evidence` scores every unit in reading order, as log-odds; without it the model chooses alone."""
@@ -51,7 +50,6 @@ class VerbatimPlan:
         self.refusing = not best  # decided before the first unit, see HFChatModel
         self._open = list(best.values())
         self._tokenizer = tokenizer
-        self._weight = model_weight
         self._left = most_units
         self.begun = False
 
@@ -74,7 +72,7 @@ class VerbatimPlan:
             return options[0]
         scores = tree_logprobs(options, logprobs)
         if not self.begun:
-            scores = [self._weight * own + c.evidence for own, c in zip(scores, self._open, strict=True)]
+            scores = [own + c.evidence for own, c in zip(scores, self._open, strict=True)]
         best = max(range(len(scores)), key=scores.__getitem__)
         self._open.pop(best * len(self._open) // len(options))
         self.begun = True

@@ -183,14 +183,14 @@ def test_verbatim_answers_weigh_the_models_choice_against_the_searchs(tiny_model
     likes = torch.zeros(len(tokenizer)).log_softmax(-1)
     likes[one["C"]] += math.log(2)
 
-    def first(**options) -> str:
-        plan = VerbatimPlan(tokenizer, ["Open it. Close it."], "No.", **options)
+    def first(evidence: list[float] | None = None) -> str:
+        plan = VerbatimPlan(tokenizer, ["Open it. Close it."], "No.", evidence)
         return tokenizer.decode(plan.choose(plan.options(), lambda prefix: likes))
 
     assert first() == "Close it. [1]"
-    assert first(evidence=[1.0, 0.0]) == "Open it. [1]"
-    assert first(evidence=[1.0, 0.0], model_weight=2.0) == "Close it. [1]"
-    assert first(evidence=[1.0]) == "Close it. [1]", "scores of other units than these say nothing"
+    assert first([1.0, 0.0]) == "Open it. [1]"
+    assert first([0.5, 0.0]) == "Close it. [1]", "half a nat weighs less than twice the probability"
+    assert first([1.0]) == "Close it. [1]", "scores of other units than these say nothing"
 
     options = [(one["O"], 5, 6), (one["O"], 5, 7), (one["C"], 8)]
     shares = [math.exp(share) for share in tree_logprobs(options, lambda prefix: likes)]
