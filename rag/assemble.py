@@ -57,8 +57,12 @@ class Opener:
     def settings(self, cls: type[T], section: str) -> T:
         return load_settings(cls, section, self.overrides, self.workspace.settings)
 
+    def embedder_spec(self) -> str:
+        """$EMENDO_EMBEDDER, else the setting."""
+        return os.environ.get("EMENDO_EMBEDDER") or self.settings(IndexSettings, "index").embedder
+
     def embedder(self) -> Embedder:
-        return load_embedder(os.environ.get("EMENDO_EMBEDDER") or self.settings(IndexSettings, "index").embedder)
+        return load_embedder(self.embedder_spec())
 
     def retriever(self, embedder: Embedder | None = None) -> Retriever:
         """Of the live index; UserError when there is none yet."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 
+from emendo.chat_models import load_chat_model
 from emendo.records import Chunk, UserError, content_id
 from rag.outline import tidy
 
@@ -124,6 +125,14 @@ def check_writer(spec: str) -> None:
     """Raise UserError for a model that cannot write sentences of its own."""
     if spec == "quote" or spec.startswith("hf:bundled"):
         raise UserError(f"index.context = {spec!r}: this model only copies; expected hf:<model> or openai:<base url>#<model>")
+
+
+def load_writer(spec: str, tell: Callable[[ContextCost], None] = lambda cost: None) -> ContextWriter | None:
+    """The writer with the model `spec`, None for "". UserError for a model that only quotes, or that cannot be loaded."""
+    if not spec:
+        return None
+    check_writer(spec)
+    return ContextWriter(load_chat_model(spec), spec, tell)
 
 
 def forget(directory: Path, doc_ids: Sequence[str]) -> None:

@@ -46,6 +46,10 @@ class Embedder(Embeddings):
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`, special tokens not counted."""
 
+    def word_vectors(self, texts: Sequence[str]) -> list[np.ndarray] | None:
+        """Of each text its different words' own vectors, shape (words, dimension), rows normalised; None where there are none."""
+        return None
+
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return self.encode(texts).tolist()
 
@@ -70,9 +74,16 @@ class SentenceEmbedder(Embedder):
         return tokenizer
 
     @cached_property
+    def _bert(self) -> bert.BertEncoder | None:
+        return bert.BertEncoder(self.folder, self.max_tokens) if bert.can_load(self.folder) else None
+
+    def word_vectors(self, texts: Sequence[str]) -> list[np.ndarray] | None:
+        return self._bert.word_vectors(texts) if self._bert else None
+
+    @cached_property
     def _encode(self) -> Callable[[Sequence[str]], np.ndarray]:
-        if bert.can_load(self.folder):
-            return bert.BertEncoder(self.folder, self.max_tokens).encode
+        if self._bert:
+            return self._bert.encode
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         quiet_libraries()
         from sentence_transformers import SentenceTransformer

@@ -41,12 +41,14 @@ _SAYS_WHETHER = re.compile(
 )
 _ASKS_WHY = re.compile(r"\bwhy\b|\bcause|\breason|what'?s wrong|going on", re.I)
 _SAYS_WHY = re.compile(r"\b(?:because|so that|due to|caused?|since|therefore|reason|otherwise|if)\b", re.I)
+_ROW_KEY = 0.6  # what a code that begins a row or list item counts beside one in the heading
 _STEP_NUMBER = re.compile(r"^\s*\d{1,2}[.)]")
 
 WEIGHTS = {
     "cosine": 7.0,  # of question and unit
     "passage_cosine": 3.9,  # of the passage's best unit
     "hit_cosine": 3.2,  # of the whole passage, as the search found it
+    "hit_score": 1.0,  # by how much the search put the passage below its best one; 0 or less
     "coverage": 2.7,  # of the question's words by unit and last heading, rare words counting more
     "rare_here": 2.1,  # the same by the unit alone, with words rare among these units counting more
     "nearby": 1.6,  # by the unit and those beside it
@@ -142,6 +144,7 @@ def _features(question: str, terms: Terms, hits: Sequence[Hit], passages: Sequen
     total = sum(len(passage.units) for passage in passages)
     here = Terms(terms.order, {word: math.log(1 + total / (1 + seen[word])) for word in terms.weight})
     asked_codes = set(codes(question))
+    top = max((hit.score for hit in hits), default=0.0)
     rows = []
     for n, (hit, passage) in enumerate(zip(hits, passages, strict=False)):
         heading = coverage(terms, passage.heading)
@@ -153,6 +156,7 @@ def _features(question: str, terms: Terms, hits: Sequence[Hit], passages: Sequen
                     0.0,
                     0.0,
                     hit.stages.get("dense_cosine", 0.0),
+                    hit.score - top,
                     coverage(terms, words | passage.heading),
                     coverage(here, words),
                     coverage(terms, beside),
@@ -161,7 +165,7 @@ def _features(question: str, terms: Terms, hits: Sequence[Hit], passages: Sequen
                     heading if steps and heading >= _SAME_SUBJECT and asks_how(question) else 0.0,
                     float(i == 0),
                     *_kind(question, unit.text),
-                    *code_match(asked_codes, unit.text),
+                    *code_match(asked_codes, unit.text, " ".join(hit.chunk.section[-1:])),
                     float(len(words) < 3),
                     1 / (n + 1),
                 )
@@ -179,15 +183,19 @@ def _kind(question: str, text: str) -> tuple[float, ...]:
     return float(specific), float(number), float(time), float(whether), float(why)
 
 
-def code_match(asked: set[str], text: str) -> tuple[float, float, float]:
-    """code, key, other_key: what the codes at the start of a unit and in it have to do with those asked for."""
+def code_match(asked: set[str], text: str, heading: str = "") -> tuple[float, float, float]:
+    """code, key, other_key: what the codes at the start of a unit and in it have to do with those asked for.
+
+    Under a heading that names the code every unit is of its entry; a row or list item of that code may be of another list.
+    """
     if not asked:
         return 0.0, 0.0, 0.0
     start = text.split(" | ")[0] if " | " in text else text.lstrip("-•* ")[:12]
     key = set(codes(start))
     named = asked & set(codes(text))
     other = not named and bool({_letters(code) for code in key} & {_letters(code) for code in asked})
-    return len(named) / len(asked), len(asked & key) / len(asked), float(other)
+    headed = asked & set(codes(heading))
+    return len(named) / len(asked), (len(headed) + _ROW_KEY * len(asked & key - headed)) / len(asked), float(other)
 
 
 def _letters(code: str) -> str:

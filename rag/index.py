@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from emendo.records import Box, Chunk, Document, UserError, content_id, from_json, to_json
 from rag.embedder import Embedder
-from rag.lexical import COLUMNS, TOKENIZE, WEIGHTS, columns, match_expression
+from rag.lexical import COLUMNS, TOKENIZE, columns, count_holding, query_terms, search_words
 from rag.snapshot import CHUNKS, FORMAT_VERSION, VECTORS, Manifest, current_id, publish, read_manifest
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ CREATE INDEX chunks_by_vector ON chunks (vector_key);
 CREATE VIRTUAL TABLE words USING fts5({_NAMES}, content='chunks', content_rowid='row', tokenize='{TOKENIZE}');
 """
 _BATCH = 500  # placeholders in one SQL statement
+_COMMON = 5000  # passages that hold a word; a question's words held by more are not looked for by themselves ...
+_ENOUGH = 200  # ... where its rarer words are held by this many
 _PER_LIST = 39  # vectors that FAISS wants to place the centre of a list by
 
 
@@ -52,6 +54,7 @@ class Index:
         folder = directory / snapshot_id
         self._vectors: Any = faiss.read_index(str(folder / VECTORS))
         self._database = sqlite3.connect(f"file:{folder / CHUNKS}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self._holding: dict[str, int] = {}  # term -> chunks that hold it
 
     def close(self) -> None:
         self._database.close()
@@ -116,23 +119,37 @@ class Index:
 
     def lexical(self, query: str, k: int, doc_ids: Iterable[str] | None = None) -> list[tuple[str, float]]:
         """(chunk_id, BM25) of the k best, best first; higher is better. Columns are weighted (`rag.lexical.WEIGHTS`)."""
-        expression = match_expression(query)
-        if not expression:
-            return []
-        sql = f"SELECT rowid, -bm25(words, {', '.join(map(str, WEIGHTS))}) AS score FROM words WHERE words MATCH ?"
-        values: list[Any] = [expression]
-        if doc_ids is not None:
+        condition, values = "", list[Any]()
+        if doc_ids is not None:  # by the span of rows, which is quick, then (`+`: each row is looked at) by the rows themselves
             wanted = list(doc_ids)
-            sql += f" AND rowid IN (SELECT row FROM chunks WHERE doc_id IN ({_marks(wanted)}))"
-            values += wanted
-        best = self._database.execute(f"{sql} ORDER BY score DESC, rowid LIMIT ?", [*values, k]).fetchall()
+            rows = f"FROM chunks WHERE doc_id IN ({_marks(wanted)})"
+            span = self._database.execute(f"SELECT min(row), max(row) {rows}", wanted).fetchone()
+            condition, values = f"AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT row {rows})", [*span, *wanted]
+        best = search_words(self._database, query, k, condition, values, self._common_terms(query) if doc_ids is None else ())
         names = dict(self._select("row, chunk_id", "row", [row for row, _ in best]))
         return [(names[row], score) for row, score in best]
 
+    def _common_terms(self, query: str) -> list[str]:
+        """The question's words that so many chunks hold that the rarer ones must lead to the best."""
+        if self.manifest.chunks <= _COMMON:
+            return []
+        common, found = [], 0
+        for held, term in sorted((self.document_frequency(term), term) for term in query_terms(query)):
+            if held > _COMMON and found >= _ENOUGH:
+                common.append(term)
+            found += held
+        return common
+
     def document_frequency(self, term: str) -> int:
         """Number of chunks that hold the term (its stem, in any column)."""
-        phrase = '"' + term.replace('"', '""') + '"'
-        return int(self._database.execute("SELECT count(*) FROM words WHERE words MATCH ?", (phrase,)).fetchone()[0])
+        if term not in self._holding:
+            self._holding[term] = count_holding(self._database, term)
+        return self._holding[term]
+
+    def word_rows(self, doc_ids: Iterable[str]) -> list[tuple[str, ...]]:
+        """(chunk_id, *rag.lexical.COLUMNS) of the documents' passages, in the order they were added."""
+        rows = self._select(f"row, chunk_id, {_NAMES}", "doc_id", list(doc_ids))
+        return [tuple(values) for _, *values in sorted(rows)]
 
     def _select(self, wanted: str, column: str, values: Sequence[Any]) -> list[Any]:
         rows: list[Any] = []
@@ -291,10 +308,9 @@ def vector_key(chunk: Chunk) -> str:
 
 def _read_chunk(record: str, text: str) -> Chunk:
     """Built by hand: a search reads a hundred chunks, and looking up type hints for each takes longer than the search."""
-    value = json.loads(record) | {"text": text}
-    value["boxes"] = tuple(Box(**box) for box in value["boxes"])
-    fields: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in value.items()}
-    return Chunk(**fields)
+    value = json.loads(record)
+    boxes = tuple(Box(**box) for box in value["boxes"])
+    return Chunk(**value | {"text": text, "section": tuple(value["section"]), "pages": tuple(value["pages"]), "boxes": boxes})
 
 
 def _marks(values: Sequence[Any]) -> str:

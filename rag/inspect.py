@@ -12,7 +12,6 @@ from typing import Any
 from emendo.records import Chunk, Hit, UserError
 from emendo.words import stems
 from rag.embedder import Embedder
-from rag.fusion import question_terms
 from rag.index import Index
 from rag.lexical import query_terms
 from rag.retrieve import Retriever, RetrieveSettings
@@ -76,14 +75,14 @@ def trace_search(
     hits = timed.search(question, k=k, product=product)
     total = time.perf_counter() - start
     seconds = dict(clock) | {"fusion and the rest": total - sum(clock.values()), "total": total}
-    terms = question_terms(question, timed.rareness)
+    terms = timed.terms(question, product)
     rarest_first = sorted(terms.weight, key=lambda stem: -terms.weight[stem])
     return SearchTrace(
         question=question,
         searched=tuple(sorted(timed.scope(question, product).doc_ids or ())),
         terms=tuple(query_terms(question)),
         rareness={stem: terms.weight[stem] for stem in rarest_first},
-        confidence=timed.confidence(question, hits),
+        confidence=timed.confidence(question, hits, product=product),
         ranked=tuple(_rank(hit, rarest_first) for hit in hits),
         seconds=seconds,
     )
@@ -104,6 +103,8 @@ _STEPS = {
     "encode": "embedding",
     "dense": "search by meaning",
     "lexical": "search by words",
+    "word_rows": "search by words",
+    "word_vectors": "embedding",
     "document_frequency": "rareness of words",
     "get_chunks": "reading passages",
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from collections.abc import Sequence
 
 from emendo.records import Chunk
 from emendo.words import cjk_parts, content_words
@@ -56,6 +58,37 @@ def query_terms(question: str) -> list[str]:
     return list(dict.fromkeys(terms + joined))
 
 
-def match_expression(question: str) -> str:
-    """An FTS5 query: every term a quoted phrase, OR-ed. "" when the question holds no word at all."""
-    return " OR ".join(f'"{term}"' for term in query_terms(question))
+def match_expression(terms: Sequence[str]) -> str:
+    """An FTS5 query: every term a quoted phrase, OR-ed."""
+    return " OR ".join(f'"{term}"' for term in terms)
+
+
+def search_words(
+    database: sqlite3.Connection,
+    query: str,
+    k: int,
+    condition: str = "",
+    values: Sequence[str | int] = (),
+    common: Sequence[str] = (),
+) -> list[tuple[int, float]]:
+    """(rowid, BM25) of the k best rows of the FTS5 table `words` for a question, best first; higher is better.
+
+    `condition` is more SQL of the WHERE clause, with its `values`. Rows that hold none of the question's words but `common` ones
+    are left out: to score each of them takes nearly all the time, and they are seldom among the best.
+    """
+    terms = query_terms(query)
+    rare = match_expression([term for term in terms if term not in common])
+    if not rare:
+        return []
+    score = f"-bm25(words, {', '.join(map(str, WEIGHTS))})"
+    sql = f"SELECT rowid, {score} AS score FROM words WHERE words MATCH ? {condition} ORDER BY score DESC, rowid LIMIT ?"
+    best = dict(database.execute(sql, [rare, *values, k]).fetchall())
+    if common:  # the rows that hold both, scored by both
+        best |= dict(database.execute(sql, [f"({rare}) AND ({match_expression(common)})", *values, k]).fetchall())
+    return sorted(best.items(), key=lambda found: (-found[1], found[0]))[:k]
+
+
+def count_holding(database: sqlite3.Connection, term: str) -> int:
+    """Rows of the FTS5 table `words` that hold the term (its stem, in any column)."""
+    phrase = '"' + term.replace('"', '""') + '"'
+    return int(database.execute("SELECT count(*) FROM words WHERE words MATCH ?", (phrase,)).fetchone()[0])

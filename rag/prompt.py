@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emendo.records import Chunk, content_id
+from emendo.records import Answer, Chunk, content_id
 
 REFUSAL = "The manual does not say."
 SYSTEM = (
@@ -24,6 +24,16 @@ def build_messages(question: str, passages: Sequence[Chunk], history: Sequence[M
     numbered = [f"[{n}] {passage.header}\n{passage.text}" for n, passage in enumerate(passages, 1)]
     user = "\n\n".join([*numbered, f"Question: {question}"])
     return [{"role": "system", "content": SYSTEM}, *history, {"role": "user", "content": user}]
+
+
+def history_messages(turns: Sequence[Answer]) -> list[Message]:
+    """Earlier turns as `build_messages` takes them; a turn whose answer never came is left out."""
+    said = [turn for turn in turns if turn.text]
+    return [
+        message
+        for turn in said
+        for message in ({"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.text})
+    ]
 
 
 def is_refusal(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emendo.records import Chunk, Hit
 from emendo.units import split_units
@@ -12,11 +12,15 @@ from rag.confidence import PASSAGES, answer_confidence
 from rag.embedder import Embedder
 from rag.evidence import Evidence, find_evidence
 from rag.focus import cut_to_evidence
-from rag.fusion import FusionWeights, fused_scores, inverse_frequency, question_terms
+from rag.fusion import FusionWeights, Terms, coverage, fused_scores, inverse_frequency, question_terms, sameness
 from rag.index import Index
 from rag.passages import grow_hits
+from rag.product_words import ProductWordsCache
+from rag.rerank import CrossEncoderRanker
 from rag.scope import ProductNames, Scope, chosen_scope
 from rag.unit_vectors import UnitVectors
+
+_EMBEDDED = 32  # sentences of all reranked passages whose cosine is taken, the best by words first: it is what costs time
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,11 @@ class RetrieveSettings:
     code_weight: float = FusionWeights.code
     length_weight: float = FusionWeights.length
     sentence_weight: float = FusionWeights.sentence
-    reranked: int = 10  # best passages that are ranked again with their best sentence
+    words_weight: float = FusionWeights.words
+    reranked: int = 10  # best passages that are ranked again with their best sentence and their words' likeness
+    rerank: str = ""  # a cross-encoder that orders those again, hf:<id or folder>; "" is off
     same_above: float = 0.9  # share of words two passages of one product may have in common before the lower one is dropped
+    diversity: float = 0.0  # what a passage loses per share of words it has in common with a better one (MMR)
     find_product: bool = True  # search only the product that the question names
     section_characters: int = 2000  # a passage is shown with its section's text around it up to this; 0 shows it alone
 
@@ -48,9 +55,12 @@ class Retriever:
         self.embedder = embedder
         self.settings = settings or RetrieveSettings()
         self._documents = index.documents()
-        self._names = ProductNames(self._documents, index.sizes())
-        self._rareness: dict[str, float] = {}
+        sizes = index.sizes()
+        self._names = ProductNames(self._documents, sizes)
+        self._product_words = ProductWordsCache(index, sizes)
+        self._rareness: dict[tuple[frozenset[str] | None, str], float] = {}
         self.unit_vectors = UnitVectors(embedder)
+        self._cross_encoder = CrossEncoderRanker(self.settings.rerank) if self.settings.rerank else None
         s = self.settings
         self._weights = FusionWeights(
             s.lexical_weight,
@@ -61,50 +71,87 @@ class Retriever:
             s.code_weight,
             s.length_weight,
             s.sentence_weight,
+            s.words_weight,
         )
 
     def search(self, question: str, k: int = 8, product: str = "") -> list[Hit]:
         """The `k` best passages, best first; [] for a question without a word. UserError for an unknown product."""
         if not question.strip():
             return []
-        scope = self.scope(question, product)
+        return self._search(question, k, self.scope(question, product))
+
+    def search_turn(self, standalone: str, question: str, k: int = 8, product: str = "") -> list[Hit]:
+        """Like `search`, for a question in a conversation: a quarter of the passages are those of the question as it was asked.
+
+        `standalone` carries what was said before; where the subject changed, the question alone finds more.
+        """
+        hits = self.search(standalone, k, product)
+        if question == standalone or not question.strip():
+            return hits
+        own = self.scope(question, product)
+        raw = self._search(question, k, own if own.doc_ids else self.scope(standalone, product))
+        shown = hits[: k - k // 4]
+        held = {hit.chunk.chunk_id for hit in shown}
+        added = [hit for hit in raw if hit.chunk.chunk_id not in held][: k - len(shown)]
+        lowest = min((hit.score for hit in shown), default=0.0)
+        return [*shown, *(replace(hit, rank=len(shown) + n, score=min(hit.score, lowest)) for n, hit in enumerate(added, 1))]
+
+    def _search(self, question: str, k: int, scope: Scope) -> list[Hit]:
         dense = dict(self._dense(question, scope))
         lexical = dict(self._lexical(question, scope))
         chunks = self.index.get_chunks(list(dense | lexical))
-        scores = fused_scores(question_terms(question, self.rareness), chunks, dense, lexical, self._weights)
-        sentence = self._sentence_cosines(question, _ranked(chunks, scores)[: self.settings.reranked])
-        lowest = min(sentence.values(), default=0.0)  # the others' best sentence is taken for no nearer than these
-        for chunk in chunks:
-            scores[chunk.chunk_id] += self._weights.sentence * sentence.get(chunk.chunk_id, lowest)
-        kept = _without_copies(_ranked(chunks, scores), k, self.settings.same_above)
+        terms = self._terms(question, scope)
+        scores = fused_scores(terms, chunks, dense, lexical, self._weights)
         stages = _stages(dense, lexical)
-        for chunk_id, cosine in sentence.items():
-            stages[chunk_id]["sentence_cosine"] = cosine
+        different: dict[tuple[str, ...], Chunk] = {}
+        for chunk in _ranked(chunks, scores):
+            different.setdefault(sameness(chunk), chunk)
+        best = list(different.values())[: self.settings.reranked]
+        for name, weight, values in (
+            ("sentence_cosine", self._weights.sentence, self._sentence_cosines(question, terms, best)),
+            ("word_likeness", self._weights.words, self._word_likeness(question, best)),
+        ):
+            found = dict(zip(map(sameness, best), values, strict=True))
+            lowest = min(values, default=0.0)  # the others are taken for no better than the worst of these
+            for chunk in chunks:
+                scores[chunk.chunk_id] += weight * found.get(sameness(chunk), lowest)
+                if sameness(chunk) in found:
+                    stages[chunk.chunk_id][name] = found[sameness(chunk)]
+        if self._cross_encoder:
+            self._reorder(question, _ranked(chunks, scores)[: self.settings.reranked], scores, stages)
+        kept = _different(_ranked(chunks, scores), scores, k, self.settings.same_above, self.settings.diversity)
         return [
             Hit(c, scores[c.chunk_id], rank, stages[c.chunk_id] | {"fused": scores[c.chunk_id]}) for rank, c in enumerate(kept, 1)
         ]
 
-    def passages(self, question: str, k: int = 8, product: str = "") -> list[Hit]:
-        """Like `search`, each hit with the text of its section around it, and none twice: what a person or an LLM reads."""
-        return self.grow(self.search(question, 2 * k, product))[:k]
+    def passages(self, question: str, k: int = 8, product: str = "", standalone: str = "") -> list[Hit]:
+        """Like `search`, each hit with the text of its section around it, and none twice: what a person or an LLM reads.
+
+        `standalone` is the question with what was said before it (rag.condense), where something was.
+        """
+        return self.grow(self.search_turn(standalone or question, question, 2 * k, product))[:k]
 
     def grow(self, hits: Sequence[Hit]) -> list[Hit]:
         """The hits with the text of their sections around them (see rag.passages)."""
         return grow_hits(self.index, hits, self.settings.section_characters)
 
-    def confidence(self, question: str, hits: Sequence[Hit], evidence: Sequence[Evidence] | None = None) -> float:
+    def confidence(
+        self, question: str, hits: Sequence[Hit], evidence: Sequence[Evidence] | None = None, product: str = ""
+    ) -> float:
         """0..1, that the hits hold an answer to the question (see rag.confidence). `evidence` is found where it is not given."""
         if evidence is None:
-            evidence = self.evidence(question, hits[:PASSAGES])
-        return answer_confidence(question, question_terms(question, self.rareness), hits, evidence)
+            evidence = self.evidence(question, hits[:PASSAGES], product)
+        return answer_confidence(question, self.terms(question, product), hits, evidence)
 
-    def evidence(self, question: str, hits: Sequence[Hit]) -> list[Evidence]:
+    def evidence(self, question: str, hits: Sequence[Hit], product: str = "") -> list[Evidence]:
         """Every sentence, step and row of the hits in reading order, and how well it answers the question."""
-        return find_evidence(question, question_terms(question, self.rareness), hits, self.unit_vectors.cosines)
+        return find_evidence(question, self.terms(question, product), hits, self.unit_vectors.cosines)
 
-    def focus(self, question: str, hits: Sequence[Hit], passages: int, units: int) -> tuple[list[Hit], list[Evidence]]:
+    def focus(
+        self, question: str, hits: Sequence[Hit], passages: int, units: int, product: str = ""
+    ) -> tuple[list[Hit], list[Evidence]]:
         """The best `passages` of the hits, each cut to its best `units` units in a row, and how well these answer (rag.focus)."""
-        return cut_to_evidence(self.evidence(question, hits), hits, passages, units)
+        return cut_to_evidence(self.evidence(question, hits, product), hits, passages, units)
 
     def scope(self, question: str, product: str = "") -> Scope:
         """Where this question is searched."""
@@ -112,22 +159,56 @@ class Retriever:
             return chosen_scope(product, self._documents)
         return self._names.named_scope(question) if self.settings.find_product else Scope()
 
-    def rareness(self, word: str) -> float:
-        """Weight of a word by how few chunks hold it."""
-        if word not in self._rareness:
-            self._rareness[word] = inverse_frequency(self.index.document_frequency(word), self.index.manifest.chunks)
-        return self._rareness[word]
+    def terms(self, question: str, product: str = "") -> Terms:
+        """The question's words, each with its rareness where the question is searched."""
+        return self._terms(question, self.scope(question, product))
 
-    def _sentence_cosines(self, question: str, chunks: Sequence[Chunk]) -> dict[str, float]:
-        """chunk_id -> cosine of the question and the chunk's best sentence, step or row."""
+    def _terms(self, question: str, scope: Scope) -> Terms:
+        return question_terms(question, lambda word: self._rare(word, scope))
+
+    def _rare(self, word: str, scope: Scope) -> float:
+        """Weight of a word by how few of the passages searched hold it."""
+        if (scope.doc_ids, word) not in self._rareness:
+            words = self._product_words.get(scope.doc_ids)
+            found, total = (
+                (words.document_frequency(word), words.chunks)
+                if words
+                else (self.index.document_frequency(word), self.index.manifest.chunks)
+            )
+            self._rareness[scope.doc_ids, word] = inverse_frequency(found, total)
+        return self._rareness[scope.doc_ids, word]
+
+    def _sentence_cosines(self, question: str, terms: Terms, chunks: Sequence[Chunk]) -> list[float]:
+        """Of each chunk, the cosine of the question and its best sentence, step or row of those with most of its words."""
         if not self._weights.sentence:
-            return {}
-        units = [(chunk.chunk_id, unit.text) for chunk in chunks for unit in split_units(chunk.text, 0)]
-        best: dict[str, float] = {}
+            return [0.0] * len(chunks)
+        units = [(n, unit.text) for n, chunk in enumerate(chunks) for unit in split_units(chunk.text, 0)]
+        if len(units) > _EMBEDDED:
+            units = sorted(units, key=lambda unit: -coverage(terms, stems(unit[1])))[:_EMBEDDED]
+        best: dict[int, float] = {}
         cosines = self.unit_vectors.cosines(question, [text for _, text in units])
-        for (chunk_id, _), cosine in zip(units, cosines, strict=True):
-            best[chunk_id] = max(cosine, best.get(chunk_id, -1.0))
-        return best
+        for (n, _), cosine in zip(units, cosines, strict=True):
+            best[n] = max(cosine, best.get(n, cosine))
+        lowest = min(best.values(), default=0.0)
+        return [best.get(n, lowest) for n in range(len(chunks))]
+
+    def _word_likeness(self, question: str, chunks: Sequence[Chunk]) -> list[float]:
+        """How like the question's words are to those of each chunk and its last two headings."""
+        if not self._weights.words:
+            return [0.0] * len(chunks)
+        return self.unit_vectors.word_likeness(question, [f"{' '.join(sameness(c)[-3:-1])}\n{c.text}" for c in chunks])
+
+    def _reorder(
+        self, question: str, best: Sequence[Chunk], scores: dict[str, float], stages: dict[str, dict[str, float]]
+    ) -> None:
+        """Give the scores of the best chunks to the same chunks in the cross-encoder's order."""
+        assert self._cross_encoder is not None
+        found = self._cross_encoder.scores(question, [f"{chunk.header}\n{chunk.text}" for chunk in best])
+        held = [scores[chunk.chunk_id] for chunk in best]
+        order = sorted(range(len(best)), key=lambda n: -found[n])
+        for score, n in zip(held, order, strict=True):
+            scores[best[n].chunk_id] = score
+            stages[best[n].chunk_id]["rerank_score"] = found[n]
 
     def _dense(self, question: str, scope: Scope) -> list[tuple[str, float]]:
         if not self.settings.use_dense:
@@ -137,6 +218,9 @@ class Retriever:
     def _lexical(self, question: str, scope: Scope) -> list[tuple[str, float]]:
         if not self.settings.use_lexical:
             return []
+        words = self._product_words.get(scope.doc_ids)
+        if words:
+            return words.lexical(question, self.settings.candidates)
         return self.index.lexical(question, self.settings.candidates, scope.doc_ids)
 
 
@@ -168,16 +252,28 @@ def _stages(dense: dict[str, float], lexical: dict[str, float]) -> dict[str, dic
     return stages
 
 
-def _without_copies(chunks: Sequence[Chunk], k: int, same_above: float) -> list[Chunk]:
-    """The first `k` chunks that do not repeat a better one of the same product: revisions of one text are common."""
+def _different(chunks: Sequence[Chunk], scores: dict[str, float], k: int, same_above: float, diversity: float) -> list[Chunk]:
+    """The best `k` chunks that do not repeat a better one of the same product: revisions of one text are common.
+
+    With `diversity` each next one is that with the best score less `diversity` times its likeness to one chosen before (maximal
+    marginal relevance, Carbonell and Goldstein 1998); without it the order is that of the chunks.
+    """
     kept: list[tuple[Chunk, set[str]]] = []
+    left = [(chunk, stems(chunk.text)) for chunk in chunks] if diversity else []
     for chunk in chunks:
         if len(kept) == k:
             break
         words = stems(chunk.text)
+        if left:
+            chunk, words = max(left, key=lambda one: scores[one[0].chunk_id] - diversity * _likeness(one[1], kept))
+            left.remove((chunk, words))
         if not any(c.product == chunk.product and _overlap(words, other) > same_above for c, other in kept):
             kept.append((chunk, words))
     return [chunk for chunk, _ in kept]
+
+
+def _likeness(words: set[str], kept: Sequence[tuple[Chunk, set[str]]]) -> float:
+    return max((_overlap(words, other) for _, other in kept), default=0.0)
 
 
 def _overlap(a: set[str], b: set[str]) -> float:

@@ -22,6 +22,16 @@ class UnitVectors:
         [asked, *vectors] = self._encode([question, *texts])
         return [float(asked @ vector) for vector in vectors]
 
+    def word_likeness(self, question: str, texts: Sequence[str]) -> list[float]:
+        """Mean, over the question's words, of the cosine with the likest word of each text; 0 where the embedder knows no words.
+
+        Words are compared by themselves, without those around them (the relaxed word mover's distance, Kusner et al. 2015).
+        """
+        asked, *others = self.embedder.word_vectors([question, *texts]) or [np.zeros((0, 1))]
+        if not others or not len(asked):
+            return [0.0] * len(texts)
+        return [float((asked @ words.T).max(axis=1, initial=-1.0).mean()) for words in others]
+
     def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         known = {text: vector for text in texts if (vector := self._vectors.get(text)) is not None}
         missing = [text for text in dict.fromkeys(texts) if text not in known]

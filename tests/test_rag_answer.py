@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from emendo.chat_models import load_chat_model
 from emendo.records import Answer
 from emendo.scripted_model import ScriptedChatModel
-from rag.answer import Answerer, AnswerSettings, Ask
+from rag.answer import Answerer, AnswerSettings, Ask, stopped_answer
 from rag.condense import condense, needs_history
 from rag.embedder import load_embedder
 from rag.index import open_index
@@ -74,6 +76,27 @@ def test_streamed_pieces_add_up_to_the_answer(retriever):
     assert "".join(pieces) == answer.text
     assert isinstance(answer, Answer)
     assert len(pieces) > 3
+
+
+def test_a_stopped_answer_keeps_the_passages_it_was_begun_with(retriever):
+    model = ScriptedChatModel(otherwise="The light turns amber at 95 °C. [1] And then")
+    begun: list[Answer] = []
+    streaming = Answerer(retriever, model).stream("when is the light amber", found=begun.append)
+    next(streaming)
+    streaming.close()
+    assert (begun[0].text, begun[0].abstained, begun[0].stopped) == ("", False, True)
+    answer = stopped_answer(begun[0], "The light turns amber at 95 °C. [1] And [7]")
+    assert answer.text == "The light turns amber at 95 °C. [1] And"
+    assert answer.citations[0].chunk_id == begun[0].hits[0].chunk.chunk_id
+    assert answer.stopped
+
+
+def test_an_unanswered_question_is_no_answer_in_the_history(retriever):
+    *_, last = Answerer(retriever, ScriptedChatModel(otherwise="Amber. [1]")).stream("when is the light amber")
+    unanswered = replace(last, text="", stopped=True)
+    draft = Answerer(retriever, ScriptedChatModel())._draft(Ask("and red?", (unanswered,)))
+    assert [message["role"] for message in draft.messages] == ["system", "user"]
+    assert draft.standalone == "when is the light amber and red?"
 
 
 def test_a_batch_keeps_the_order_and_mixes_refusals(retriever):

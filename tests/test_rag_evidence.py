@@ -27,6 +27,30 @@ def test_the_row_of_the_asked_code_wins_however_it_is_written():
         assert best(f"sensor error {written}", ERRORS, "Any sensor error is shown in the display.") == "E02 | No water"
 
 
+def test_the_entry_under_the_heading_of_the_code_wins_over_a_row_of_another_list():
+    menu = Hit(make_chunk("menu", "E02 - startup assist, pedal or not\nE03 - walk assist", ("Settings",)), 1.0, 1)
+    entry = Hit(
+        make_chunk(
+            "entry", "E02 - torque sensor\nA pedal was pressed. Switch off and on again.", ("Errors", "E02 - torque sensor")
+        ),
+        1.0,
+        2,
+    )
+    asked = "the display shows E02, was a pedal pressed?"
+    found = find_evidence(
+        asked, question_terms(asked, lambda word: 1.0), [menu, entry], lambda question, units: [0.5] * len(units)
+    )
+    assert max(found, key=lambda e: e.score).unit.passage == 1
+
+
+def test_a_passage_that_the_search_put_far_below_the_best_weighs_less():
+    texts = "The pump is blue.", "The pump is green."
+    for scores, expected in (((2.0, 1.9), 0), ((0.2, 4.0), 1)):
+        hits = [Hit(make_chunk(f"c{n}", t), s, n) for n, (t, s) in enumerate(zip(texts, scores, strict=True), 1)]
+        found = find_evidence("pump", question_terms("pump", lambda word: 1.0), hits, lambda question, units: [0.5] * len(units))
+        assert max(found, key=lambda e: e.score).unit.passage == expected
+
+
 def test_a_number_or_a_time_is_preferred_where_one_is_asked_for():
     text = "The filter of the kettle is important. The filter of the kettle lasts 3 months."
     assert "3 months" in best("how long does the filter of the kettle last", text)

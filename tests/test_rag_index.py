@@ -57,6 +57,25 @@ def test_both_searches_find_the_passage(directory: Path, embedder: HashEmbedder)
     assert -1.0001 <= by_meaning[-1][1] <= by_meaning[0][1] <= 1.0001
 
 
+def test_words_of_half_the_passages_rank_but_do_not_find(
+    tmp_path: Path, embedder: HashEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "\n\n".join(f"## Part {n}\n\nUse the lever{' and the valve' * (n % 3 == 0)}, item{n} of ten." for n in range(30))
+    (tmp_path / "pump.md").write_text(f"# Pump P3\n\n{text}\n")
+    ingest(tmp_path / "index", tmp_path / "pump.md", embedder)
+    question = "lever of the valve item7"
+    exact = dict(open_index(tmp_path / "index", embedder).lexical(question, 50))
+    monkeypatch.setattr("rag.index._COMMON", 20)
+    monkeypatch.setattr("rag.index._ENOUGH", 5)
+    index = open_index(tmp_path / "index", embedder)
+    found = index.lexical(question, 50)
+    assert len(exact) == 30 and len(found) == 11  # the passages with the valve or item 7
+    assert dict(found) == {chunk_id: pytest.approx(exact[chunk_id]) for chunk_id, _ in found}
+    assert [chunk_id for chunk_id, _ in found] == list(exact)[:11]
+    assert len(index.lexical("lever", 50)) == 30  # there is no rarer word
+    assert len(index.lexical(question, 50, ["pump"])) == 30
+
+
 def test_a_filter_is_applied_before_the_best_are_taken(directory: Path, embedder: HashEmbedder) -> None:
     index = open_index(directory, embedder)
     vector = embedder.encode(["descale every 3 months"])[0]
@@ -81,7 +100,7 @@ def test_no_question_is_a_syntax_error(directory: Path, embedder: HashEmbedder, 
 def test_query_terms_drop_words_that_only_ask() -> None:
     assert query_terms("How do I find the filter option?") == ["filter"]
     assert query_terms("what is this") == ["what", "is", "this"]
-    assert match_expression("E-04 and lid") == '"04" OR "lid" OR "e04"'
+    assert match_expression(query_terms("E-04 and lid")) == '"04" OR "lid" OR "e04"'
     assert codes("USB 3.0, E.04, S10e") == ["usb3", "e04", "s10e", "30"]
 
 
