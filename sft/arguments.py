@@ -59,7 +59,7 @@ def sft_config(settings: TuneSettings, run: Path, rows: int, validated: bool, pa
         greater_is_better=False if validated else None,
         restore_callback_states_from_checkpoint=settings.patience > 0,
         seed=settings.seed,
-        report_to=trackers(settings.log_to, run),
+        report_to=trackers(settings.log_to),
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
     )
@@ -92,13 +92,19 @@ def learning_rate_for(parameters: int) -> float:
     return 2e-4 if parameters <= 4.5e9 else 1e-4
 
 
-def trackers(log_to: str, run: Path) -> str:
+def trackers(log_to: str) -> str:
     """`log_to` as transformers takes it; UserError when its package is not installed."""
-    if log_to != "none" and importlib.util.find_spec(log_to) is None:
+    packages = {"none": (), "tensorboard": ("tensorboard", "tensorboardX")}.get(log_to, (log_to,))
+    if packages and not any(importlib.util.find_spec(package) for package in packages):
         raise UserError(f"tune.log_to={log_to} needs the package {log_to}; install it with `pip install {log_to}`")
-    if log_to == "tensorboard":  # beside the runs, so that it outlives them
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.parent / "tensorboard" / run.name.removeprefix(".running-")))
     return log_to
+
+
+def keep_event_files(trainer: Any, run: Path) -> None:
+    """TensorBoard's files go beside the run's folder, so that they outlive it; TENSORBOARD_LOGGING_DIR overrules it."""
+    for callback in trainer.callback_handler.callbacks:
+        if type(callback).__name__ == "TensorBoardCallback" and callback.logging_dir is None:
+            callback.logging_dir = str(run.parent / "tensorboard" / run.name.removeprefix(".running-"))
 
 
 def lora_config(settings: TuneSettings, model: Any) -> Any:

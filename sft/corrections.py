@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,34 +29,42 @@ def correct(
     should_abstain: bool = False,
     reason: str = "wrong",
     author: str = "",
+    found: Sequence[Chunk] = (),
 ) -> Correction:
-    """The correction of a recorded answer; `evidence` are chunk_ids among its hits.
+    """The correction of a recorded answer; `evidence` are chunk_ids among its hits or of `found`.
 
-    UserError when it says nothing, changes nothing, or names evidence that was not shown.
+    `found` are passages that the answer's search missed and a person found; those that are evidence take a place among the hits.
+    Marks `[n]` none of which names evidence give way to ones that do.
+    UserError when it says nothing, changes nothing, or names evidence that is in neither.
     """
     text = REFUSAL if should_abstain else corrected.strip()
     if not text:
         raise UserError("the corrected answer is empty; write the right answer, or tick that it should have refused")
-    if text == answer.text.strip():
-        raise UserError("the corrected answer is the same as the bot's; change it, or leave it uncorrected")
-    unknown = set(evidence) - {hit.chunk.chunk_id for hit in answer.hits}
+    known = {chunk.chunk_id: chunk for chunk in (*found, *(hit.chunk for hit in answer.hits))}
+    unknown = set(evidence) - set(known)
     if unknown:
         raise UserError(f"evidence {sorted(unknown)[0]!r} is not among the passages of this answer")
-    numbers = [n for n, hit in enumerate(answer.hits, 1) if hit.chunk.chunk_id in set(evidence)]
+    marked = {int(n) for n in CITATION.findall(text)}
+    if evidence and not any(n in marked and hit.chunk.chunk_id in evidence for n, hit in enumerate(answer.hits, 1)):
+        text, marked = CITATION.sub("", text), set()
+    hits = tuple(_with_evidence(answer.hits, {key: known[key] for key in evidence}, answer.question, marked))
+    text = text if should_abstain else cite(text, [hit.rank for hit in hits if hit.chunk.chunk_id in evidence])
+    if text == answer.text.strip():
+        raise UserError("the corrected answer is the same as the bot's; change it, or leave it uncorrected")
     return Correction(
         correction_id=content_id(answer.answer_id, text),
         answer_id=answer.answer_id,
         question=answer.standalone,
-        hits=answer.hits,
+        hits=hits,
         rejected=answer.text,
-        corrected=text if should_abstain else cite(text, numbers),
+        corrected=text,
         evidence=tuple(evidence),
         should_abstain=should_abstain,
         reason=reason,
         author=author,
         at=now(),
         status="open",
-        cluster=cluster_of(answer.hits, evidence),
+        cluster=cluster_of(hits, evidence),
     )
 
 
@@ -117,6 +125,12 @@ def _check_row(place: str, row: dict[str, Any]) -> dict[str, Any]:
     for key in ("question", "corrected"):
         if not isinstance(row.get(key), str) or not row[key].strip():
             raise UserError(f"{place}: `{key}` is missing or empty")
+    for key in ("product", "rejected", "reason", "author", "id", "at", "cluster"):
+        if not isinstance(row.get(key, ""), str):
+            raise UserError(f"{place}: `{key}` is {type(row[key]).__name__}; expected text")
+    evidence = row.get("evidence", [])
+    if not isinstance(evidence, list) or not all(isinstance(quote, str) for quote in evidence):
+        raise UserError(f"{place}: `evidence` is not a list of texts")
     return row
 
 
@@ -150,14 +164,21 @@ def _complete(row: dict[str, Any], retriever: Retriever | None, settings: Answer
     )
 
 
-def _with_evidence(hits: list[Hit], wanted: dict[str, Chunk], question: str) -> list[Hit]:
-    """The hits with all evidence among them: a missed passage takes a drawn place, so that the place tells nothing."""
+def _with_evidence(hits: Sequence[Hit], wanted: dict[str, Chunk], question: str, cited: Collection[int] = ()) -> list[Hit]:
+    """The hits with all evidence among them: a missed passage takes a drawn place, so that the place tells nothing.
+
+    The places in `cited` stay as they are. A passage that was missed has neither score nor stages.
+    """
     chunks = [wanted.get(hit.chunk.chunk_id, hit.chunk) for hit in hits]
-    spare = [n for n, chunk in enumerate(chunks) if chunk.chunk_id not in wanted]
+    spare = [n for n, chunk in enumerate(chunks) if chunk.chunk_id not in wanted and n + 1 not in cited]
     for chunk in wanted.values():
-        if chunk not in chunks and spare:
+        if chunk in chunks:
+            continue
+        if spare:
             place = spare.pop(random.Random(f"{question}/{chunk.chunk_id}").randrange(len(spare)))
             chunks[place] = chunk
+        else:
+            chunks.append(chunk)
     found = {hit.chunk.chunk_id: hit for hit in hits}
     return [dataclasses.replace(found.get(c.chunk_id, Hit(c, 0.0, 0)), chunk=c, rank=n) for n, c in enumerate(chunks, 1)]
 
@@ -169,6 +190,12 @@ def _holder(retriever: Retriever, quote: str, product: str, settings: AnswerSett
     best = max(found, key=lambda hit: len(wanted & shingles(hit.chunk.text, 3)), default=None)
     if best is None or len(wanted & shingles(best.chunk.text, 3)) < 0.6 * len(wanted):
         return None
+    return shown_passage(retriever, best.chunk, quote, settings)
+
+
+def shown_passage(retriever: Retriever, chunk: Chunk, words: str, settings: AnswerSettings) -> Chunk:
+    """The passage as a model is shown it for these words: cut to its best sentences where passages are cut."""
+    hits = [Hit(chunk, 0.0, 1)]
     if settings.focus_units:
-        [best], _ = retriever.focus(quote, [best], 1, settings.focus_units)
-    return best.chunk
+        hits, _ = retriever.focus(words, hits, 1, settings.focus_units)
+    return (retriever.grow(hits) if settings.whole_sections else hits)[0].chunk

@@ -25,6 +25,7 @@ class ExampleSettings:
     augment: int = 0  # more wordings of each training question: mistyped, with a synonym, rephrased; at most 3
     refusal_share: float = 0.12  # of the answered corrections also shown without their evidence, to be refused
     validation_share: float = 0.1  # of the clusters
+    thumbs_up: bool = False  # learn the answers that users liked and nobody corrected, as approved answers
     seed: int = 7
 
     def __post_init__(self) -> None:

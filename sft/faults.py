@@ -44,6 +44,8 @@ def fault_of(correction: Correction, retriever: Retriever | None = None) -> Faul
         return CURES["refusal"]
     if not shown:
         return CURES["retrieval" if retriever is None or in_index(correction, retriever) else "parse"]
+    if all(not hit.score and not hit.stages for hit in correction.hits if hit.chunk.chunk_id in correction.evidence):
+        return CURES["retrieval"]  # a person found it
     cited = {int(n) for n in CITATION.findall(correction.rejected)}
     if 1 not in shown and not cited & set(shown):
         return CURES["rank"]

@@ -113,7 +113,10 @@ def _to_messages(row: dict[str, Any]) -> Any:
     if "instruction" in row and "output" in row:
         given = "\n\n".join(str(row[key]) for key in ("instruction", "input") if row.get(key))
         system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-        history = [_side(turn, role) for pair in row.get("history") or () for turn, role in zip(pair, _PAIR, strict=False)]
+        pairs = row.get("history") or []
+        if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            raise UserError("`history` is not a list of pairs; write [[question, answer], ...]")
+        history = [_side(turn, role) for pair in pairs for turn, role in zip(pair, _PAIR, strict=True)]
         return [
             *system,
             *(message for side in history for message in side),

@@ -11,8 +11,10 @@ from emendo.records import UserError
 from emendo.store import Store
 from sft.adapters import find_adapter
 
+KEPT = "KEPT"  # the verdict of a decision to leave everything as it is
 
-def promote(store: Store, workspace: Workspace, adapter: str, reason: str | None = None) -> str:
+
+def promote(store: Store, workspace: Workspace, adapter: str, reason: str | None = None, author: str = "") -> str:
     """Let the adapter serve from now on; its id. `reason` overrules a verdict that is not PROMOTE, and is recorded.
 
     UserError without such a verdict: where no reason is given (None), or an empty one.
@@ -24,22 +26,30 @@ def promote(store: Store, workspace: Workspace, adapter: str, reason: str | None
         raise UserError(f"adapter {adapter_id} is not promoted: {why}. To overrule it: --force --reason '...'")
     if verdict != "PROMOTE" and not (reason or "").strip():
         raise UserError("--force needs --reason 'why': it is recorded and shown with the promotion")
-    store.promote(adapter_id, verdict or "not evaluated", str(report or ""), reason or "" if verdict != "PROMOTE" else "")
+    given = reason or "" if verdict != "PROMOTE" else ""
+    store.promote(adapter_id, verdict or "not evaluated", str(report or ""), given, author)
     return adapter_id
 
 
-def roll_back(store: Store) -> str:
+def keep(store: Store, report: str, author: str = "") -> str:
+    """Record that, this evaluation seen, what serves goes on to serve; its id, "" for the base model."""
+    served = store.promoted()
+    store.promote(served, KEPT, report, "", author)
+    return served
+
+
+def roll_back(store: Store, author: str = "") -> str:
     """Let what was promoted before serve again; its id, "" for the base model. UserError where the base model serves."""
     served: list[str] = []  # what would serve after so many rollbacks, the last one now
     for row in reversed(store.promotions()):
         if row["verdict"] == "ROLLBACK":
             served = served[:-1]
-        elif served[-1:] != [row["adapter_id"]]:
+        elif row["verdict"] != KEPT and served[-1:] != [row["adapter_id"]]:
             served.append(str(row["adapter_id"]))
     if not served:
         raise UserError("nothing to roll back: the base model serves")
     before = served[-2] if len(served) > 1 else ""
-    store.promote(before, "ROLLBACK")
+    store.promote(before, "ROLLBACK", author=author)
     return before
 
 

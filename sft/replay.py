@@ -16,6 +16,8 @@ from sft.encoding import Encoded
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 PROMPTS, GENERAL = DATA / "replay_prompts.txt", DATA / "general.txt"
+TEXT_BATCH = 32
+_SAMPLED: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 96}
 MAX_ANSWER = 96  # tokens; longer answers are not rehearsed, because they would be learned without their end
 
 
@@ -41,6 +43,35 @@ def replay_rows(
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps([[row.input_ids, row.completion_mask] for row in rows]))
     return rows
+
+
+def text_rows(model: Any, tokenizer: Any, count: int, file: Path, seed: int) -> list[Encoded]:
+    """`count` rows of text that the model writes by itself, sampled from the begin-of-text token; all of it is learned.
+
+    So the tuned model stays near the base's own distribution also where no question is asked. Kept in `file`, as above.
+    """
+    import torch
+
+    if file.is_file():
+        return [Encoded(*row) for row in json.loads(file.read_text(encoding="utf-8"))]
+    begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    training, rows = model.training, []
+    model.eval()
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(seed)
+        for start in range(0, count, TEXT_BATCH):
+            ids = torch.full((min(TEXT_BATCH, count - start), 1), begin, device=model.device)
+            mask = torch.ones_like(ids)
+            rows += model.generate(input_ids=ids, attention_mask=mask, **_SAMPLED, pad_token_id=tokenizer.pad_token_id).tolist()
+    model.train(training)
+    made = []
+    for row in rows:
+        ends = [n for n, token in enumerate(row) if n and token in (tokenizer.eos_token_id, tokenizer.pad_token_id)]
+        kept = row[: ends[0] + 1] if ends else row
+        made.append(Encoded(kept, [0] + [1] * (len(kept) - 1)))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps([[row.input_ids, row.completion_mask] for row in made]))
+    return made
 
 
 def _answers(model: Any, tokenizer: Any, asked: Sequence[list[dict[str, str]]]) -> list[str]:

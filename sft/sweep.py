@@ -17,7 +17,7 @@ from sft.arguments import learning_rate_for
 from sft.estimate import memory_of
 from sft.examples import ExampleSet, ExampleSettings, build_examples
 from sft.sweep_plot import plot
-from sft.train import TuneSettings, epochs_for, tune
+from sft.train import TuneSettings, tune
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def sweep(
     parameters = memory_of(base, "bf16", 1).weights // 2
     usual = tuning.learning_rate or learning_rate_for(parameters)
     if not study.trials:
-        study.enqueue_trial(_defaults(settings, tuning, examples, usual, parameters))
+        study.enqueue_trial(_defaults(settings, tuning, examples, usual))
     if study.trials and study.trials[-1].state.name in ("RUNNING", "FAIL"):  # killed or stopped
         cut = study.trials[-1]
         if cut.state.name == "RUNNING":
@@ -141,9 +141,7 @@ def _run(base: str, rows: ExampleSet, by_id: dict[str, Correction], runs: Path, 
     return card.losses["validation_best" if tried.keep_best or tried.patience else "validation_last"]
 
 
-def _defaults(
-    settings: SweepSettings, tuning: TuneSettings, examples: ExampleSettings, rate: float, parameters: int
-) -> dict[str, float]:
+def _defaults(settings: SweepSettings, tuning: TuneSettings, examples: ExampleSettings, rate: float) -> dict[str, float]:
     """The settings of a run without a sweep, each moved to the nearest that is tried."""
 
     def near(text: str, value: float) -> float:
@@ -152,7 +150,7 @@ def _defaults(
     return {
         "learning_rate": rate,
         "rank": int(near(settings.ranks, tuning.rank)),
-        "epochs": near(settings.epochs, tuning.epochs or epochs_for(parameters)),
+        "epochs": near(settings.epochs, tuning.epochs),
         "refusal_share": near(settings.mixes, examples.refusal_share),
     }
 

@@ -23,7 +23,7 @@ from emendo.config import make_settings
 from emendo.files import read_jsonl
 from emendo.records import Correction, Example, UserError
 from emendo.units import split_units
-from emendo.words import STOP_WORDS
+from emendo.words import STOP_WORDS, stems
 from rag.prompt import Message
 from sft.cleaning import Cleaned
 from sft.examples import ExampleSet
@@ -32,6 +32,7 @@ Kind = Literal["label", "list", "spans", "text"]
 Passages = Callable[[str], tuple[str, ...]]  # input -> what is shown before it
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
 OPTIONS = "Options:"  # begins the lines that offer candidates in an input
+_MOST_SENTENCES = 3  # of an input that a `text` answer may consist of
 _TYPE = " = "  # between a term and its type
 
 
@@ -112,17 +113,43 @@ def build_messages(task: Task, text: str, passages: Sequence[str] = ()) -> list[
 
 
 def build_task_examples(task: Task, rows: Sequence[TaskRow], passages: Passages) -> ExampleSet:
-    """Training rows as examples; a share of the clusters (of the rows, where they name none) is held back for validation."""
+    """Training rows as examples; a share of the clusters (of the rows, where they name none) is held back for validation.
+
+    A model that chooses sentences learns the sentences it should have chosen: it could never print a text written anew.
+    """
     clusters = sorted({row.cluster or row.id for row in rows})
     random.Random(task.seed).shuffle(clusters)
     held = set(clusters[: round(task.validation_share * len(clusters))])
     found: dict[str, list[Example]] = {"train": [], "validation": []}
     for row in rows:
-        answer = {"role": "assistant", "content": row.output}
+        answer = {"role": "assistant", "content": choosable(row) if task.kind == "text" and not task.free else row.output}
         split = "validation" if (row.cluster or row.id) in held else "train"
         messages = (*build_messages(task, row.input, passages(row.input)), answer)
         found[split].append(Example(messages, row.id, row.cluster or row.id, split))  # type: ignore[arg-type]
     return ExampleSet(tuple(found["train"]), tuple(found["validation"]), Cleaned(tuple(map(as_correction, rows)), ()))
+
+
+def choosable(row: TaskRow) -> str:
+    """The sentences of the input that come nearest to the row's text, in order: first by the facts they hold, then by words.
+
+    Greedy: a sentence is added while it adds a fact or, with as many facts, raises the F1 of the words.
+    """
+    units = [unit.text for unit in split_units(row.input, 0)]
+    wanted = stems(row.output)
+    facts = [[stems(wording) for wording in fact.split("|")] for fact in row.items]
+
+    def worth(places: Sequence[int]) -> tuple[int, float]:
+        said = stems(" ".join(units[place] for place in places))
+        held = sum(any(words <= said for words in wordings) for wordings in facts)
+        return held, 2 * len(said & wanted) / (len(said) + len(wanted)) if said or wanted else 0.0
+
+    chosen: list[int] = []
+    while len(chosen) < min(_MOST_SENTENCES, len(units)):
+        best = max((sorted([*chosen, place]) for place in range(len(units)) if place not in chosen), key=worth)
+        if chosen and worth(best) <= worth(chosen):
+            break
+        chosen = best
+    return "\n".join(units[place] for place in chosen) or row.output
 
 
 def as_correction(row: TaskRow) -> Correction:
@@ -135,7 +162,7 @@ def task_choices(task: Task, text: str, passages: Sequence[str] = ()) -> Choices
     if task.kind == "label":
         return Choices(task.classes)
     if task.kind == "text":
-        return Choices(tuple(unit.text for unit in split_units(text, 0)) or (text,), most=3)
+        return Choices(tuple(unit.text for unit in split_units(text, 0)) or (text,), most=_MOST_SENTENCES)
     if task.kind == "list" and (offered := candidates(text)):
         return Choices(tuple(offered), least=min(task.k, len(offered)), most=task.k)
     if task.kind == "list":

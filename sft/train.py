@@ -19,7 +19,7 @@ from emendo.hf_model import load_base, stop_token_ids
 from emendo.records import AdapterCard, Correction, UserError, content_id, to_json
 from emendo.store import now
 from rag.prompt import PROMPT_VERSION
-from sft.arguments import check_distribution, lora_config, processes, sft_config
+from sft.arguments import check_distribution, keep_event_files, lora_config, processes, sft_config
 from sft.check import check_data, check_rows, check_step, check_weights, require
 from sft.checkpoints import last_whole
 from sft.encoding import Encoded, batches_in_order
@@ -47,7 +47,7 @@ class TuneSettings:
     drops: int = 3  # of the step schedule
     batch_size: int = 4  # rows per step on the device
     accumulate: int = 1  # steps per update
-    epochs: float | None = None  # None: by size, see `epochs_for`
+    epochs: float = 2.0  # more makes a model recite a few hundred corrections and forget the rest
     warmup_share: float = 0.05
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
@@ -58,6 +58,7 @@ class TuneSettings:
     max_tokens: int = 2048  # longer examples are an error, never cut
     save_steps: int = 50
     replay: float = 0.0  # share of rows that are the base's own answers to general prompts, against forgetting
+    replay_text: float = 0.0  # share of rows that are text the base wrote by itself, against forgetting
     replay_prompts: str = ""  # file of such prompts, one a line; "" for the ones of data/replay_prompts.txt
     general: str = ""  # text file on which forgetting is measured; "" for data/general.txt
     checkpointing: bool = False  # gradient checkpointing: less memory, about 1.4x slower
@@ -83,7 +84,7 @@ class TuneSettings:
         for name in ("weight_decay", "neftune", "patience"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: expected 0 or more")
-        for name in ("dropout", "warmup_share", "floor", "replay"):
+        for name in ("dropout", "warmup_share", "floor", "replay", "replay_text"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: expected a share from 0 to below 1")
         if self.schedule in ("step", "exponential") and not self.floor:
@@ -164,8 +165,7 @@ def build_trainer(
     from sft.trainer import ProgressCallback, SealedTrainer, to_dataset
 
     parameters = model.num_parameters()
-    epochs = settings.epochs or epochs_for(parameters)
-    ordered = batches_in_order(rows, settings.batch_size * processes(), epochs, settings.seed)
+    ordered = batches_in_order(rows, settings.batch_size * processes(), settings.epochs, settings.seed)
     datasets.disable_progress_bars()
     trainer: Any = SealedTrainer(
         model=model,
@@ -177,6 +177,7 @@ def build_trainer(
         callbacks=[ProgressCallback(progress)],
     )
     check_distribution(trainer.accelerator.distributed_type, settings.bits)
+    keep_event_files(trainer, run)
     trainer.schedule = (settings.schedule, settings.floor, settings.drops)
     trainer.remove_callback(PrinterCallback)
     if settings.patience:
@@ -185,11 +186,6 @@ def build_trainer(
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return trainer
-
-
-def epochs_for(parameters: int) -> float:
-    """2, because more makes a large model recite a few hundred corrections; 4 for models below 100M, which learn slowly."""
-    return 4.0 if parameters < 100e6 else 2.0
 
 
 def with_bits(base: str, settings: TuneSettings) -> TuneSettings:
@@ -206,13 +202,23 @@ def window_of(model: Any, settings: TuneSettings) -> int:
 
 
 def _replay(model: Any, tokenizer: Any, rows: int, run: Path, settings: TuneSettings) -> list[Encoded]:
-    if not settings.replay:
-        return []
-    from sft.replay import replay_rows
+    """Rows against forgetting; each kind is the share of all rows that its setting says."""
+    from sft.replay import replay_rows, text_rows
 
-    count = max(1, round(rows * settings.replay / (1 - settings.replay)))
-    prompts = Path(settings.replay_prompts) if settings.replay_prompts else None
-    return replay_rows(model, tokenizer, stop_token_ids(model, tokenizer), count, run / "replay.json", prompts)
+    learned = 1 - settings.replay - settings.replay_text
+    if learned <= 0:
+        raise UserError(
+            f"tune.replay={settings.replay} and tune.replay_text={settings.replay_text} leave no room for examples: lower one"
+        )
+    made = []
+    if settings.replay:
+        count, prompts = max(1, round(rows * settings.replay / learned)), settings.replay_prompts
+        stops = stop_token_ids(model, tokenizer)
+        made += replay_rows(model, tokenizer, stops, count, run / "replay.json", Path(prompts) if prompts else None)
+    if settings.replay_text:
+        count = max(1, round(rows * settings.replay_text / learned))
+        made += text_rows(model, tokenizer, count, run / "replay_text.json", settings.seed)
+    return made
 
 
 def forgetting(model: Any, tokenizer: Any, settings: TuneSettings) -> dict[str, float]:

@@ -8,6 +8,7 @@ import random
 
 import pytest
 from conftest import make_chunk
+from test_sft_trainer import silent
 
 from emendo.cli import main
 from emendo.hf_model import load_base, stop_token_ids
@@ -19,7 +20,7 @@ from sft.corrections import write_corrections
 from sft.estimate import Memory, check_room, memory_of
 from sft.examples import ExampleSettings, build_examples
 from sft.preflight import preflight
-from sft.train import TuneSettings, build_trainer
+from sft.train import TuneSettings, build_trainer, tune
 
 ASKED = ("how often do i descale", "descale when", "lime in it, what now", "cleaning interval please", "what about lime")
 SETTINGS = TuneSettings(rank=4, alpha=8, dropout=0.2, batch_size=2, epochs=1, max_tokens=2048)
@@ -189,3 +190,30 @@ def test_the_command_ends_with_1_when_a_check_fails(tiny_model, rows, tmp_path, 
     assert main(["tune", "check", "--model", "hf:./missing"]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert main(["tune", "check", "--preference"]) == 2, "never trains when asked to check"
+
+
+def test_a_task_is_checked_and_not_tuned(tiny_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EMENDO_WORKSPACE", str(tmp_path / "workspace"))
+    lines = ['kind = "label"', 'prompt = "Hot or cold?"', 'labels = "hot, cold"', 'train = "train.jsonl"', 'test = "train.jsonl"']
+    (tmp_path / "t.toml").write_text("\n".join(lines))
+    rows = [{"id": f"r{n}", "input": f"kettle {n}", "output": ("hot", "cold")[n % 2]} for n in range(8)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    check = ["tune", "check", "--task", str(tmp_path / "t.toml"), "--model", f"hf:{tiny_model}", "--bits", "fp32"]
+    capsys.readouterr()
+    assert main([*check, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["passed"]
+    assert found["sample"][1] in ("hot<|end|>", "cold<|end|>")
+    assert main([*check, "--set", "tune.max_tokens=16"]) == 1
+    assert "the limit is 16" in " ".join(capsys.readouterr().out.split())
+    assert not list(tmp_path.rglob("adapter_model.safetensors")), "nothing was tuned"
+
+
+def test_a_run_that_does_not_fit_ends_before_anything_is_loaded(tiny_model, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr("sft.check.free_memory", lambda: 100_000)  # bytes
+    monkeypatch.setattr("sft.train.load_base", lambda *given, **more: pytest.fail("loaded"))
+    by_id = {row.correction_id: row for row in rows}
+    with pytest.raises(UserError, match=r"memory: .*--bits nf4 or a smaller base model"):
+        tune(
+            str(tiny_model), build_examples(rows, ALL_TRAIN), by_id, tmp_path, dataclasses.replace(SETTINGS, bits="bf16"), silent
+        )

@@ -134,12 +134,29 @@ def test_corrections_survive_export_and_import(tmp_path, correction):
         ('{"question": "q", "corrected": "a"}', r"c\.jsonl:2: the row has no passages"),
         ('{"question": "q", "corrected": "a", "hits": []}', r"c\.jsonl:2: missing or misshapen field"),
         (json.dumps({"question": "q", "corrected": "a", "hits": 3}), r"c\.jsonl:2: missing or misshapen field"),
+        ('{"question": "q \\ud83d", "corrected": "a"}', r"c\.jsonl:2: holds half a character"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_is_read(tmp_path, correction, line, message):
     write_corrections(tmp_path / "c.jsonl", [correction])
     with (tmp_path / "c.jsonl").open("a") as file:
         file.write(line + "\n")
+    with pytest.raises(UserError, match=message):
+        read_corrections(tmp_path / "c.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hits": None}, "misshapen field expected a list, got None"),
+        ({"hits": [{"chunk": {"text": None}}]}, "misshapen field 'Chunk.chunk_id'"),
+        ({"should_abstain": "no"}, "expected bool, got 'no'"),
+        ({"evidence": [["c1"]]}, "`evidence` is not a list of texts"),
+        ({"cluster": 3}, "`cluster` is int; expected text"),
+    ],
+)
+def test_a_field_of_another_kind_is_named(tmp_path, correction, changes, message):
+    (tmp_path / "c.jsonl").write_text(json.dumps({**dataclasses.asdict(correction), **changes}))
     with pytest.raises(UserError, match=message):
         read_corrections(tmp_path / "c.jsonl")
 

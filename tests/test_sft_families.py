@@ -39,7 +39,7 @@ def test_the_mask_is_exact_and_thinking_is_off(family):
     labelled = tokenizer.decode(row.input_ids[start:])
     assert labelled.strip() == ANSWER + FAMILIES[name].stops[-1], "the answer and its end of turn, nothing else"
     served = HFChatModel(model=model, tokenizer=tokenizer, model_id="x")
-    prompt = served._prompt(to_langchain([dict(m) for m in example().messages[:-1]], "", []))
+    prompt = served.encode(to_langchain([dict(m) for m in example().messages[:-1]], "", [])).prompt
     assert row.input_ids[:start] == prompt, "tuned on the very prompt that is served"
     text = tokenizer.decode(prompt)
     assert text.count("<think>") == text.count("</think>"), "no thought is left open"

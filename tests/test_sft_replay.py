@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
 import pytest
 import torch
+from test_sft_train import variants
+from test_sft_trainer import SHORT, losses, silent
 
 from emendo.hf_model import load_base, stop_token_ids
 from emendo.records import UserError
-from sft.replay import general_loss, replay_rows
+from sft.examples import ExampleSettings, build_examples
+from sft.replay import general_loss, replay_rows, text_rows
+from sft.train import tune
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,31 @@ def test_an_answer_that_never_ends_is_not_rehearsed(tiny_model, tmp_path):
     model, tokenizer = load_base(str(tiny_model), "fp32")
     rows = replay_rows(model, tokenizer, stop_token_ids(model, tokenizer), 2, tmp_path / "replay.json")
     assert all(row.labelled < 96 for row in rows)
+
+
+def test_text_of_the_model_is_the_same_for_a_seed_and_sampling_it_leaves_the_random_state(tiny_model, tmp_path):
+    model, tokenizer = load_base(str(tiny_model), "fp32")
+    before = torch.get_rng_state()
+    first = text_rows(model, tokenizer, 3, tmp_path / "one.json", 7)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first == text_rows(model, tokenizer, 3, tmp_path / "two.json", 7)
+    assert first != text_rows(model, tokenizer, 3, tmp_path / "three.json", 8)
+    assert first == text_rows(None, None, 3, tmp_path / "one.json", 7), "a resumed run rehearses the same rows"
+    assert len({tuple(row.input_ids) for row in first}) == 3
+    for row in first:
+        assert row.completion_mask == [0] + [1] * (len(row.input_ids) - 1)
+        assert tokenizer.eos_token_id not in row.input_ids[1:-1]
+
+
+def test_the_share_of_text_is_trained_on(tiny_model, tmp_path, correction):
+    rows = variants(correction, 4)
+    by_id = {row.correction_id: row for row in rows}
+    data = build_examples(rows, ExampleSettings(orders=1, validation_share=0, refusal_share=0))
+    settings = dataclasses.replace(SHORT, epochs=1, replay_text=0.5)
+    card = tune(str(tiny_model), data, by_id, tmp_path, settings, silent)
+    assert len(losses(tmp_path / card.adapter_id)) == 4, "four rows of text beside the four examples, two a step"
+    with pytest.raises(UserError, match="leave no room for examples"):
+        tune(str(tiny_model), data, by_id, tmp_path, dataclasses.replace(settings, replay=0.5), silent)
 
 
 def test_general_loss_is_the_mean_over_tokens_and_tells_base_from_adapter(tiny_model, tmp_path):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_sft_trainer import make_trainer
 
 from emendo.config import load_settings
 from emendo.records import UserError
-from sft.arguments import chosen_layers, lora_config, sft_config, target_modules, trackers
+from sft.arguments import chosen_layers, lora_config, sft_config, target_modules
 from sft.schedules import make_scheduler, share_at
 from sft.threads import free_cores, usable_cores
 from sft.train import TuneSettings
@@ -137,11 +138,37 @@ def test_what_needs_validation_rows_says_so(tmp_path):
             sft_config(settings, tmp_path, rows=60, validated=False, parameters=10)
 
 
-def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("tracker", ["mlflow", "trackio", "tensorboard"])
+def test_a_tracker_that_is_not_installed_is_named_before_the_run(tracker, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install mlflow"):
-        trackers("mlflow", tmp_path)
-    assert trackers("none", tmp_path) == "none"
+    with pytest.raises(UserError, match=f"tune.log_to={tracker} needs .*`pip install {tracker}`"):
+        sft_config(TuneSettings(log_to=tracker), tmp_path, rows=4, validated=False, parameters=10)
+
+
+def test_each_run_has_its_losses_in_tensorboards_files(tiny_model, tmp_path):
+    """Two runs of one process: each has its own folder."""
+    pytest.importorskip("tensorboardX")
+    for name in ("one", "two"):
+        trainer = make_trainer(tiny_model, tmp_path / f".running-{name}", log_to="tensorboard")
+        trainer.train()
+        losses = {row["step"]: row["loss"] for row in trainer.state.log_history if "loss" in row}
+        assert scalars(tmp_path / "tensorboard" / name)["train/loss"] == pytest.approx(losses)
+
+
+def scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """{tag: {step: value}} of the one event file; a record is its length, a checksum, an Event, a checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    [file] = folder.iterdir()
+    content, place, found = file.read_bytes(), 0, {}
+    while place < len(content):
+        length = int.from_bytes(content[place : place + 8], "little")
+        event = Event.FromString(content[place + 12 : place + 12 + length])
+        place += length + 16
+        for value in event.summary.value:
+            if value.WhichOneof("value") == "simple_value":
+                found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
 
 
 def test_threads_match_the_cores_that_are_free(tmp_path):

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from test_sft_train import variants
-from test_sft_trainer import SHORT, losses, silent
+from test_sft_trainer import SHORT, losses, make_trainer, silent
 
 from emendo.hf_model import load_base
-from emendo.records import to_json
+from emendo.records import UserError, to_json
 from sft.adapters import find_adapter
 from sft.arguments import learning_rate_for
 from sft.checkpoints import last_whole
@@ -23,6 +23,7 @@ from sft.encoding import Encoded
 from sft.examples import ExampleSettings, build_examples
 from sft.preference import PreferenceSettings
 from sft.sweep import SweepSettings
+from sft.thumbs import ThumbsSettings
 from sft.train import TuneSettings, build_trainer, tune
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,6 +85,7 @@ def test_trap_4_killed_in_the_middle_of_a_checkpoint(tiny_model, tmp_path, corre
     [run] = (tmp_path / "cut").glob(".running-*")
     assert sorted(folder.name for folder in run.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
     assert last_whole(run).name == "checkpoint-3"
+    assert not list(run.rglob("training_args.bin")), "trap 8: a pickle"
     resumed = tune(str(tiny_model), data, by_id, tmp_path / "cut", settings, silent)
     whole = tune(str(tiny_model), data, by_id, tmp_path / "whole", settings, silent)
     assert losses(tmp_path / "cut" / resumed.adapter_id) == pytest.approx(losses(tmp_path / "whole" / whole.adapter_id), abs=1e-6)
@@ -138,13 +140,41 @@ def test_trap_9_rows_of_a_batch_do_not_see_each_other(trainer):
     assert not trainer.args.packing
 
 
+def test_trap_10_a_schedule_that_transformers_does_not_know_is_followed(tiny_model, tmp_path):
+    settings = {"schedule": "step", "floor": 0.001, "warmup_share": 0.0, "learning_rate": 0.1, "batch_size": 1, "epochs": 2}
+    trainer = make_trainer(tiny_model, tmp_path, **settings)
+    trainer.train()
+    rates = [row["learning_rate"] for row in trainer.state.log_history if "learning_rate" in row]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001])
+
+
+def test_trap_11_a_run_does_not_begin_without_the_sharding_that_was_asked_for(tiny_model, tmp_path, monkeypatch):
+    """On a CPU accelerate reads an FSDP configuration and goes on without it."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="FSDP was asked for, but accelerate runs with NO"):
+        make_trainer(tiny_model, tmp_path)
+
+
+def test_trap_12_a_run_takes_no_more_threads_than_cores_are_free(tiny_model, tmp_path, correction, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: 100.0)  # all cores are busy with something else
+    before, data = torch.get_num_threads(), build_examples([correction], ExampleSettings(validation_share=0))
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(UserError, match="the limit is 64"):  # it ends before its first step
+            tune(str(tiny_model), data, {"k1": correction}, tmp_path, dataclasses.replace(SHORT, max_tokens=64), silent)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_page_on_tuning_names_every_setting_and_only_tests_that_exist():
     page = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) >= 12
     assert not [name for name in named if f"def {name}(" not in tests]
-    for settings in (TuneSettings, SweepSettings, PreferenceSettings):
+    for settings in (TuneSettings, SweepSettings, PreferenceSettings, ThumbsSettings):
         assert not [field.name for field in dataclasses.fields(settings) if f"`{field.name}`" not in page]
 
 

@@ -35,6 +35,8 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", type=Path, metavar="TASK.toml", help="tune for this task, on its own training rows")
     told = "go on from this adapter (default: the newest), away from the rejected answers (DPO)"
     parser.add_argument("--preference", nargs="?", const="latest", default="", metavar="ADAPTER", help=told)
+    told = "go on from this adapter (default: the newest), by the thumbs up and down that answers got (KTO)"
+    parser.add_argument("--thumbs", nargs="?", const="latest", default="", metavar="ADAPTER", help=told)
     parser = add(commands, common, "promote", "serve with an adapter that its evaluation has shown to be better", promote)
     parser.add_argument("adapter", nargs="?", default="latest", help="adapter id (default: the newest)")
     parser.add_argument("--force", action="store_true", help="without a PROMOTE verdict; needs --reason, which is recorded")
@@ -93,7 +95,7 @@ def tune(args: argparse.Namespace) -> int:
 
     if os.environ.get("RANK", "0") != "0":  # of several processes that train together only the first one speaks
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    if args.action == "check" and (args.retriever or args.preference):
+    if args.action == "check" and (args.retriever or args.preference or args.thumbs):
         raise UserError("`emendo tune check` checks corrections, --examples or --task; leave out the other option")
     if args.retriever:
         from emendo.commands.retrieving import tune_embedder
@@ -103,6 +105,10 @@ def tune(args: argparse.Namespace) -> int:
         from emendo.commands.preferring import tune_preference
 
         return tune_preference(args)
+    if args.thumbs:
+        from emendo.commands.preferring import tune_thumbs
+
+        return tune_thumbs(args)
     if args.task:
         from emendo.commands.tasks import tune_task
 

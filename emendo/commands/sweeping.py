@@ -19,6 +19,7 @@ def sweep(args: argparse.Namespace) -> int:
     """Run or go on with the sweep; prints the trials, best first, and the file for `emendo tune --set-file`."""
     from emendo.commands.learning import hf_base
     from sft.examples import ExampleSettings
+    from sft.ratings import learnable
     from sft.sweep import SweepSettings
     from sft.sweep import sweep as run_sweep
     from sft.train import TuneSettings
@@ -27,7 +28,8 @@ def sweep(args: argparse.Namespace) -> int:
     settings = opened.settings(SweepSettings, "sweep")
     if args.trials is not None:
         settings = dataclasses.replace(settings, trials=max(1, args.trials))
-    rows = [correction for _, correction in open_store(args).corrections()]
+    examples = opened.settings(ExampleSettings, "examples")
+    rows = learnable(open_store(args), examples.thumbs_up)
     with progress_bar() as report:
 
         def progress(done: int, trials: int, figures: dict[str, float]) -> None:
@@ -39,7 +41,7 @@ def sweep(args: argparse.Namespace) -> int:
             opened.workspace.root / "sweeps",
             settings,
             opened.settings(TuneSettings, "tune"),
-            opened.settings(ExampleSettings, "examples"),
+            examples,
             progress,
         )
     if args.json:

@@ -66,11 +66,12 @@ def gather(args: argparse.Namespace, opened: Opener) -> tuple[ExampleSet, list[C
     """The examples of --examples or else of the approved corrections, and the corrections they were made from."""
     from sft.examples import ExampleSettings, build_examples
     from sft.formats import read_examples
+    from sft.ratings import learnable
 
     settings = opened.settings(ExampleSettings, "examples")
     if args.examples:
         return read_examples(Path(args.examples), settings)
-    rows = [correction for _, correction in open_store(args).corrections()]
+    rows = learnable(open_store(args), settings.thumbs_up)
     return build_examples(rows, settings), rows
 
 
