@@ -2,8 +2,9 @@
 
 `python -m benchmarks.eval_speed --questions 300 --singly 60` on the sample manuals with the bundled model, four arms (base and
 tuned, each with and without passages). The tuned arms carry a random adapter: speed does not depend on what it has learned. The
-one-by-one time is measured on `--singly` questions, evenly drawn, and scaled to all. CPU seconds are given beside the clock's,
-because only they can be compared on a machine that does other work.
+one-by-one time is measured on `--singly` questions, evenly drawn, and scaled to all; each of its arms searches for itself, while
+the batched arms with passages search once for both, as `emendo eval run` does. CPU seconds are given beside the clock's, because
+only they can be compared on a machine that does other work.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -20,6 +22,7 @@ from peft import LoraConfig, get_peft_model
 from emendo.config import Workspace
 from emendo.demo import DATA, MANUALS
 from emendo.hf_model import HFChatModel, load_base
+from emendo.judging import BATCH
 from emendo.records import Question
 from eval.questions import load_questions
 from eval.run import run_arm
@@ -27,8 +30,6 @@ from rag.answer import Answerer, Ask
 from rag.assemble import Opener
 from rag.ingest import ingest
 from rag.retrieve import Retriever
-
-BATCH = 48  # as emendo.judging
 
 
 def main() -> None:
@@ -53,12 +54,14 @@ def measure(folder: Path, questions: Sequence[Question], some: Sequence[Question
     assert isinstance(model, HFChatModel)
     adapter = random_adapter(folder / "random")
     print(f"{torch.get_num_threads()} threads, {len(questions)} questions, {len(some)} of them one by one")
+    searched: dict[Any, Any] = {}
     sums = {"batched": [0.0, 0.0], "singly": [0.0, 0.0]}
     for weights in (None, str(adapter)):
         model.set_adapter(weights)
         for source in (retriever, None):
             arm = f"{'tuned' if weights else 'base'}-{'rag' if source else 'alone'}"
             answerer = fresh(opened, source, model)
+            answerer.searched = searched if source else None
             batched = timed(lambda a=answerer, k=arm: run_arm(k, a, questions, folder / "run", BATCH))  # type: ignore[misc]
             answerer = fresh(opened, source, model)
             singly = timed(lambda a=answerer: [a.answer_many([Ask(q.question, product=q.product)]) for q in some])  # type: ignore[misc]
@@ -92,7 +95,7 @@ def random_adapter(folder: Path) -> Path:
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=0.01)
-    tuned.save_pretrained(folder)
+    tuned.save_pretrained(str(folder))
     return folder
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import binom
 
 from eval.gate import Policy, decide
 from eval.intervals import Interval, bootstrap_mean, tango, wilson
 from eval.power import detectable_difference
-from eval.stats import compare, mcnemar, sign_flip
+from eval.stats import compare, mcnemar, mcnemar_mid_p, sign_flip
 
 Rng = np.random.Generator
 
@@ -25,8 +27,11 @@ def false_positives(runs: int, seed: int) -> None:
     for n, changed in ((100, 0.1), (200, 0.2), (500, 0.3)):
         total = rng.binomial(n, changed, runs)
         gained = rng.binomial(total, 0.5)
-        rate = np.mean([mcnemar(g, t - g) < 0.05 for g, t in zip(gained, total, strict=True)])
-        print(f"  McNemar n={n}, {changed:.0%} of the pairs change: {rate:.3f}")
+        print(f"  McNemar n={n}, {changed:.0%} of the pairs change", end="")
+        for name, test in (("mid-p", mcnemar_mid_p), ("exact", mcnemar)):
+            rate = np.mean([test(g, t - g) < 0.05 for g, t in zip(gained, total, strict=True)])
+            print(f"; {name} {rate:.3f}, over all outcomes {_mcnemar_rate(test, n, changed):.3f}", end="")
+        print()
     for n in (50, 200):
         rate = np.mean([sign_flip(_null(rng, n), draws=999, seed=i) < 0.05 for i in range(runs)])
         print(f"  sign-flip n={n}: {rate:.3f}")
@@ -38,6 +43,15 @@ def false_positives(runs: int, seed: int) -> None:
             naive += sign_flip(difference, draws=999, seed=i) < 0.05
             clustered += sign_flip(difference, labels, draws=999, seed=i) < 0.05
         print(f"  {clusters} sections of {size}: naive {naive / runs:.3f}, cluster sign-flip {clustered / runs:.3f}")
+
+
+def _mcnemar_rate(test: Callable[[int, int], float], n: int, changed: float) -> float:
+    """The same without chance: summed over every number of changed pairs and of gains among them."""
+    rate = 0.0
+    for total in range(1, n + 1):
+        least = next((g for g in range(total // 2, total + 1) if test(g, total - g) < 0.05), total + 1)
+        rate += float(binom.pmf(total, n, changed) * binom.sf(least - 1, total, 0.5))
+    return rate
 
 
 def coverage(runs: int, seed: int) -> None:

@@ -23,6 +23,7 @@ from emendo.records import UserError
 from emendo.text_stream import StepStreamer, TextStream
 from emendo.verbatim import VerbatimPlan
 
+_STRIDE = 16  # tokens that a batch writes together before the rows that have ended leave it
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 
 
@@ -203,16 +204,37 @@ class HFChatModel(BaseChatModel):
                 return choices.allowed(ids[width:].tolist()) if choices else everything
 
             options["prefix_allowed_tokens_fn"] = allowed
+        stride = self.max_new_tokens if options or len(requests) == 1 else _STRIDE
         with torch.inference_mode():
+            return self._generate_in_strides(ids, mask, stride, options)
+
+    def _generate_in_strides(self, ids: Any, mask: Any, stride: int, options: dict[str, Any]) -> list[list[int]]:
+        """Rows that have ended leave the batch every `stride` tokens: else all go on for as long as the longest answer."""
+        import torch
+
+        new: list[list[int]] = [[] for _ in ids]
+        rows, done, stops = list(range(len(ids))), 0, self.stop_ids
+        while rows and done < self.max_new_tokens:
             out = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
-                max_new_tokens=self.max_new_tokens,
+                max_new_tokens=min(stride, self.max_new_tokens - done),
                 do_sample=False,
-                pad_token_id=pad,
+                pad_token_id=self._pad,
+                return_dict_in_generate=True,
                 **options,
             )
-        return [list(row) for row in out[:, width:].tolist()]
+            written = out.sequences[:, ids.shape[1] :]
+            for row, tokens in zip(rows, written.tolist(), strict=True):
+                new[row] += tokens
+            going = [n for n, tokens in enumerate(written.tolist()) if not stops & set(tokens)]
+            done += written.shape[1]
+            rows = [rows[n] for n in going]
+            if rows and done < self.max_new_tokens:
+                ids, mask = out.sequences[going], torch.cat([mask, torch.ones_like(written)], dim=1)[going]
+                out.past_key_values.batch_select_indices(torch.tensor(going, device=ids.device))
+                options = options | {"past_key_values": out.past_key_values}
+        return new
 
     def _quote(self, requests: Sequence[Request], streams: Sequence[TextStream]) -> list[list[int]]:
         """Whole units of the passages, or the refusal."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from emendo.hf_model import HFChatModel
 from emendo.records import AdapterCard, Correction, Question, content_id
@@ -13,6 +14,7 @@ from eval.compare import evaluate, generate
 from eval.gate import Policy, lock_policy
 from eval.history import count_attempts
 from eval.leaks import TrainingText
+from eval.llm_judge import Judge
 from eval.questions import questions_sha256
 from eval.report import Report
 from eval.run import Arm
@@ -20,7 +22,7 @@ from rag.answer import Answerer
 from rag.assemble import Opener
 from rag.retrieve import Retriever
 
-BATCH = 48  # questions handed to the model at once; it sorts them by length and pads smaller batches
+BATCH = 96  # questions handed to the model at once; it sorts them by length and pads smaller batches
 
 
 @dataclass
@@ -34,7 +36,9 @@ class Trial:
     retriever: Retriever
     progress: Callable[[str, int, int], None] | None = None
     general: Sequence[Question] = ()  # asked without passages, to see what was forgotten
+    referee: Judge | None = None  # a language model that compares the answers
     _loaded: HFChatModel | None = None
+    _searched: dict[Any, Any] = field(default_factory=dict)  # base and tuned get the same passages: searched for once
 
     def base_arms(self) -> list[Arm]:
         return [Arm("base", rag, self._answerer("", rag)) for rag in (True, False)]
@@ -61,6 +65,7 @@ class Trial:
             policy=policy,
             training_texts=training_texts(card, corrections),
             general=self.general,
+            referee=self.referee,
             encode=self.retriever.embedder.encode,
             progress=self.progress,
             batch_size=BATCH,
@@ -75,7 +80,9 @@ class Trial:
                 self._loaded = self.opened.chat_model(self.model, "", self.bits)  # type: ignore[assignment]
             assert self._loaded is not None
             self._loaded.set_adapter(adapter or None)
-            return self.opened.answerer(self.retriever if rag else None, self._loaded)
+            answerer = self.opened.answerer(self.retriever if rag else None, self._loaded)
+            answerer.searched = self._searched if rag else None
+            return answerer
 
         return make
 

@@ -10,6 +10,8 @@ from eval.evaluation import ArmResult, Evaluation, Table
 from eval.gate import Policy, decide, decide_watch, lock_policy, locked_policy
 from eval.health import find_regurgitation
 from eval.leaks import Encode, LeakCheck, TrainingText, find_leaks
+from eval.llm_judge import FOLDER, Judge, ask_judge, judge_table, with_preferences
+from eval.metrics import JUDGE
 from eval.questions import questions_sha256
 from eval.report import Report, write_report
 from eval.run import Arm, Progress, arm_key, list_arms, run_arm
@@ -38,13 +40,15 @@ def evaluate(
     scoring: Scoring = CHAT,
     tables: Tables | None = None,
     general: Sequence[Question] = (),
+    referee: Judge | None = None,
 ) -> Report:
     """Ask `questions` in all `arms`, then judge; the first arm's name is "before", the other name "after".
 
     `training_texts` are what the adapter was trained on and `encode` an embedder's, for the leak check. `general` questions are
-    asked without passages, to see what was forgotten.
+    asked without passages, to see what was forgotten. `referee` is the language model that compares the answers, if any.
     """
     policy = policy or Policy()
+    check_primary(policy, scoring.names, referee)
     lock_policy(policy, out_dir)
     generate(questions, arms, out_dir, progress, batch_size, seed)
     if general:
@@ -67,7 +71,16 @@ def evaluate(
         scoring=scoring,
         tables=tables,
         general=general,
+        referee=referee,
+        progress=progress,
     )
+
+
+def check_primary(policy: Policy, names: Sequence[str], referee: Judge | None) -> None:
+    """UserError where nothing will score the policy's primary metric."""
+    if policy.primary not in names and not (referee and policy.primary == JUDGE.name):
+        cure = "name a judge with --judge" if policy.primary == JUDGE.name else "choose one that is"
+        raise UserError(f"[policy] primary = {policy.primary!r} is not scored here; {cure}, such as primary = {names[0]!r}")
 
 
 def generate(
@@ -103,8 +116,10 @@ def judge(
     scoring: Scoring = CHAT,
     tables: Tables | None = None,
     general: Sequence[Question] = (),
+    referee: Judge | None = None,
+    progress: Progress | None = None,
 ) -> Report:
-    """Score and compare the recorded answers of a run, and write its report. Needs no model.
+    """Score and compare the recorded answers of a run, and write its report. Needs no model, unless a `referee` is given.
 
     The policy is the one locked in the run's folder. `scoring` is a task's own, and `tables` what only its whole arms show.
     """
@@ -129,6 +144,8 @@ def judge(
         command=command,
         tables=tables,
         general=(general, others),
+        referee=referee,
+        progress=progress,
     )
 
 
@@ -148,11 +165,21 @@ def judge_arms(
     tables: Tables | None = None,
     watch: bool = False,
     general: tuple[Sequence[Question], Mapping[str, ArmResult]] = ((), {}),
+    referee: Judge | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Compare scored arms, decide and report. `watch` asks whether anything got worse, whatever was changed between the two."""
+    own_tables = list(tables(loaded)) if tables else []
+    if referee:
+        first, second = loaded[arm_key(before, True)], loaded[arm_key(after, True)]
+        preferences = ask_judge(referee, questions, first, second, report_dir / FOLDER, progress)
+        first, second = with_preferences(first, second, preferences)
+        loaded = {**loaded, arm_key(before, True): first, arm_key(after, True): second}
+        own_tables.append(judge_table(referee, preferences, before, after))
     learned = [text[1] for text in training_texts or ()]
     leaks = find_leaks(questions, training_texts, encode) if training_texts is not None else None
     first, second = loaded[arm_key(before, True)], loaded[arm_key(after, True)]
+    check_primary(policy, tuple(first.scores), referee)
     rows = tuple(row for rag in (True, False) for row in compare_arms(questions, loaded, before, after, rag))
     with_rag = {row.metric.name: row.comparison for row in rows if row.rag}
     slices = compare_categories(questions, first, second, policy.primary)
@@ -186,7 +213,7 @@ def judge_arms(
         regurgitation=recited,
         losses=losses,
         command=command,
-        tables=tuple(tables(loaded)) if tables else (),
+        tables=tuple(own_tables),
     )
     return write_report(evaluation, report_dir)
 

@@ -198,7 +198,9 @@ def _changed(c: Comparison | None) -> bool:
 def _better(policy: Policy, c: Comparison, attempts: int) -> Check:
     alpha = policy.alpha / max(attempts, 1)
     label = METRIC[policy.primary].label.lower()
-    text = f"{label} {points(c.gain)} ({points(c.worst_gain)} or more with 95 % confidence), p = {p_text(c.p)}, n = {c.n}"
+    text = f"{label} {points(c.gain)} ({points(c.worst_gain)} or more with 95 % confidence), p = {p_text(c.p)}"
+    text += f" (mid-p; exact {p_text(c.p_exact)})" if c.p_exact is not None else ""
+    text += f", n = {c.n}"
     if attempts > 1:
         text += f"; attempt {attempts} on these questions, tested at {alpha:.3g}"
         text += f" (without that, {false_win_chance(attempts, policy.alpha):.0%} of useless series would win once)"

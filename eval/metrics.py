@@ -67,7 +67,8 @@ TASK_METRICS = (  # see eval/task_metrics.py
     Metric("span_recall", "Entity recall", "task"),
     Metric("term_f1", "Term F1 (whatever its type)", "task"),
 )
-METRIC = {metric.name: metric for metric in (*METRICS, *TASK_METRICS)}
+JUDGE = Metric("judge_preference", "Preferred by the judge (a tie counts half)", "judge")  # see eval/llm_judge.py
+METRIC = {metric.name: metric for metric in (*METRICS, *TASK_METRICS, JUDGE)}
 
 
 def score_answer(question: Question, answer: Answer) -> list[Score]:

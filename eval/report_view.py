@@ -97,6 +97,7 @@ def _row(row: TableRow) -> dict[str, Any]:
         "difference": f"{number(c.difference, metric, signed=True)}",
         "interval": span(c.interval, metric, signed=True),
         "p": p_text(c.p),
+        "p_exact": p_text(c.p_exact) if c.p_exact is not None else "",
         "test": c.test,
         "method": c.interval.method,
         "clusters": c.clusters,

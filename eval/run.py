@@ -140,8 +140,8 @@ def _keep_manifest(path: Path, manifest: dict[str, Any]) -> None:
     write_whole(path, json.dumps(manifest, indent=1))
 
 
-def _whole_rows(path: Path, mend: bool = False) -> list[Row]:
-    """Rows of the complete lines; `mend` cuts a torn last line off the file."""
+def whole_lines(path: Path, mend: bool = False) -> list[str]:
+    """The complete lines of an append-only file, none where it is missing; `mend` cuts a torn last line off the file."""
     if not path.exists():
         return []
     data = path.read_bytes()
@@ -149,8 +149,13 @@ def _whole_rows(path: Path, mend: bool = False) -> list[Row]:
     if mend and len(whole) < len(data):
         with path.open("rb+") as file:
             file.truncate(len(whole))
+    return whole.decode("utf-8", "replace").splitlines()
+
+
+def _whole_rows(path: Path, mend: bool = False) -> list[Row]:
+    """Rows of the complete lines; `mend` as in `whole_lines`."""
     rows = []
-    for number, line in enumerate(whole.decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(whole_lines(path, mend), 1):
         try:
             rows.append(from_json(Row, line))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -12,6 +12,7 @@ from eval.compare import Training, judge_arms
 from eval.evaluation import ArmResult
 from eval.gate import Policy
 from eval.leaks import Encode
+from eval.llm_judge import Judge
 from eval.report import Report
 from eval.run import Answers, Progress, arm_key, list_arms, run_arm
 from eval.scoring import load_arm
@@ -47,10 +48,11 @@ def compare_runs(
     training_texts: Training | None = None,
     encode: Encode | None = None,
     command: str = "",
+    referee: Judge | None = None,
 ) -> Report:
-    """The same comparison and gate as `emendo eval run`, on two arms recorded before. Needs no model."""
+    """The same comparison and gate as `emendo eval run`, on two arms recorded before. Needs no model but a referee's."""
     arms = {arm_key(name, True): dataclasses.replace(arm, key=name) for name, arm in (("A", first), ("B", second))}
-    return judge_arms(questions, arms, out, "A", "B", policy, training, training_texts, encode, command=command)
+    return judge_arms(questions, arms, out, "A", "B", policy, training, training_texts, encode, command=command, referee=referee)
 
 
 def watch(

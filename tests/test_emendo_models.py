@@ -243,3 +243,20 @@ def test_tried_continuations_have_the_probabilities_of_the_whole_text(tiny_model
     assert torch.allclose(reader.next_token(1), whole([9, 10, 30, 34]), atol=1e-4)
     [tried_again] = reader.try_out([(1, [35])])
     assert torch.allclose(tried_again[-1], whole([9, 10, 30, 34, 35]), atol=1e-4)
+
+
+def test_rows_that_end_leave_a_batch_and_change_nothing_for_the_others(tiny_model, hits):
+    """The stop token is made one that some answers write early, some late and some never."""
+    from collections import Counter
+
+    model = load_chat_model(f"hf:{tiny_model}", bits="fp32", max_new_tokens=40)
+    prompts = [ask("amber? " * n, hits) for n in range(1, 9)]
+    whole = [model.decode([model.encode(prompt)])[0] for prompt in prompts]
+    seen = Counter(token for ids in whole for token in set(ids))
+    stop = next(token for token, rows in seen.most_common() if rows < len(prompts))
+    ends = {ids.index(stop) if stop in ids else 40 for ids in whole}
+    assert len(ends) > 1, "all answers end at once"
+    model.model.generation_config.eos_token_id = [stop]
+    alone = [model.invoke(prompt).content for prompt in prompts]
+    assert [message.content for message in model.batch(prompts)] == alone
+    assert len(set(map(len, alone))) > 1

@@ -16,6 +16,7 @@ from scripted_arms import Say, ScriptedArm, half_right, make_questions, refuse, 
 
 from emendo.records import AdapterCard, Question, UserError
 from eval.compare import evaluate, judge
+from eval.gate import Policy
 from eval.report import Report
 from eval.report_view import mark_numbers
 from eval.run import Arm, run_arm
@@ -170,6 +171,21 @@ def test_json_has_no_nan_and_junit_names_each_check(tmp_path: Path) -> None:
     assert names[:2] == ["valid", "better"]
     assert int(suite.get("failures", -1)) == len(suite.findall("testcase/failure")) > 0
     assert not re.search(r"\b(nan|inf)\b", report.html.read_text(), re.I)
+
+
+def test_equal_constant_scores_promote_nothing_and_show_no_nan(tmp_path: Path) -> None:
+    report = _evaluate(tmp_path, right, right)
+    assert report.verdict in ("REJECT", "INCONCLUSIVE")
+    assert report.primary is not None
+    assert (report.primary.p, report.primary.difference) == (1.0, 0.0)
+    json.loads(report.json.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in report.json"))
+    assert not re.search(r"\b(nan|inf)\b", report.html.read_text(), re.I)
+
+
+def test_primary_metric_that_nothing_scores_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    arms = [Arm("base", True, lambda: pytest.fail("asked")), Arm("tuned", True, lambda: pytest.fail("asked"))]
+    with pytest.raises(UserError, match="'label_accuracy' is not scored here"):
+        evaluate(QUESTIONS, arms, tmp_path, policy=Policy(primary="label_accuracy"))
 
 
 class _Page(HTMLParser):

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 from scripted_arms import ScriptedArm, make_questions, right, wrong
+from small_bot import make_context
 
-from emendo.records import UserError
+from emendo.chat_models import load_chat_model
+from emendo.records import Question, UserError
 from eval.run import read_answers, read_manifest, run_arm
+from rag.answer import Answerer
 
 QUESTIONS = make_questions(20, unanswerable=4)
 
@@ -101,3 +104,27 @@ def test_no_questions_no_answers_and_a_damaged_line(tmp_path: Path) -> None:
     (tmp_path / "base.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match=r"base\.jsonl:1 is damaged"):
         read_answers(tmp_path, "base")
+
+
+def test_arms_that_differ_in_the_adapter_search_once(tmp_path: Path) -> None:
+    context = make_context(tmp_path / "ws")
+    retriever = context.answerer.retriever
+    assert retriever is not None
+    questions = [
+        Question("a", "How long does the battery last?", True, "40 hours", ("40 hours",)),
+        Question("b", "How is the bulb replaced?", True, "Turn it.", ("left",), "lamp"),
+    ]
+    searches: list[str] = []
+    search = retriever.search
+    retriever.search = lambda question, *rest: (searches.append(question), search(question, *rest))[1]  # type: ignore[method-assign]
+    kept: dict = {}
+    rows = {}
+    for name in ("base", "tuned"):
+        answerer = Answerer(retriever, load_chat_model("quote"), context.answerer.settings)
+        answerer.searched = kept
+        rows[name] = run_arm(name, answerer, questions, tmp_path / "run")
+    assert sorted(searches) == sorted(question.question for question in questions)
+    for base, tuned in zip(rows["base"], rows["tuned"], strict=True):
+        assert base.answer.text == tuned.answer.text
+        assert base.answer.hits == tuned.answer.hits
+        assert base.answer.timings["retrieve"] == tuned.answer.timings["retrieve"]  # so that latency stays comparable

@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from eval.intervals import bootstrap_mean, quantile_ratio, t_mean, tango, wilson
 from eval.power import detectable_difference, detectable_mcnemar, false_win_chance, mcnemar_power, questions_needed
-from eval.stats import compare, holm, mcnemar, not_worse, shown_worse, sign_flip
+from eval.stats import compare, holm, mcnemar, mcnemar_mid_p, not_worse, shown_worse, sign_flip
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(12, 4), (4, 12), (0, 5), (7, 7)])
@@ -26,7 +26,25 @@ def test_mcnemar_equals_statsmodels(gained: int, lost: int) -> None:
 
 
 def test_mcnemar_of_no_change_is_1() -> None:
-    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(0, 0) == mcnemar_mid_p(0, 0) == 1.0
+
+
+def test_mid_p_mcnemar_counts_the_observed_outcome_half() -> None:
+    """Worked by hand: 8 of 10 changed pairs gained; 45, 10 and 1 of 1,024 patterns have 8, 9 and 10."""
+    assert mcnemar(8, 2) == pytest.approx(56 / 1024)
+    assert mcnemar_mid_p(8, 2) == pytest.approx((22.5 + 10 + 1) / 1024)
+    assert mcnemar_mid_p(8, 2) + mcnemar_mid_p(2, 8) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("n", "changed"), [(100, 0.1), (200, 0.2), (500, 0.3)])
+def test_false_positive_rate_of_mid_p_mcnemar_is_5_per_cent(n: int, changed: float) -> None:
+    """Summed over all outcomes, not simulated."""
+    rate = 0.0
+    for total in range(1, n + 1):
+        if (weight := float(stats.binom.pmf(total, n, changed))) > 1e-9:
+            least = next(g for g in range(total + 2) if g > total or mcnemar_mid_p(g, total - g) < 0.05)
+            rate += weight * float(stats.binom.sf(least - 1, total, 0.5))
+    assert 0.04 <= rate <= 0.06
 
 
 @pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
@@ -168,7 +186,8 @@ def test_compare_chooses_the_test_by_the_data() -> None:
     binary = compare([0, 1, 0, 1], [1, 1, 0, 1])
     shares = compare([0, 0.5, 0, 1], [1, 0.5, 0, 1])
     sections = compare([0, 0.5, 0, 1], [1, 0.5, 0, 1], ["a", "a", "b", "b"])
-    assert (binary.test, binary.interval.method) == ("exact McNemar", "Tango score")
+    assert (binary.test, binary.interval.method) == ("mid-p McNemar", "Tango score")
+    assert (binary.p, binary.p_exact, shares.p_exact) == (0.25, 0.5, None)
     assert (shares.test, shares.clusters) == ("sign-flip permutation", 4)
     assert (sections.test, sections.clusters) == ("cluster sign-flip permutation", 2)
 

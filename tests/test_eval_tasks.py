@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from itertools import pairwise
@@ -230,6 +231,23 @@ def test_list_is_scored_on_its_first_k_items(tmp_path: Path) -> None:
     assert empty["list_f1"] == 0.0
 
 
+def test_a_model_that_chooses_sentences_learns_sentences_with_all_facts(tmp_path: Path) -> None:
+    note = "Chef, 33, burnt his right hand. Sings in a choir. Silver dressing. Back in two days."
+    row = {
+        "id": "r",
+        "input": note,
+        "output": "Burn of the right hand, silver dressing.",
+        "facts": ["right hand", "silver|iodine"],
+    }
+    task = make_task(tmp_path, "text", [row])
+    [made] = load_rows(task, task.train)
+    learned = build_task_examples(task, [made], lambda text: ()).train[0].messages[-1]["content"]
+    assert learned == "Chef, 33, burnt his right hand.\nSilver dressing."
+    assert set(learned.splitlines()) <= set(task_choices(task, note).items)
+    freely = build_task_examples(dataclasses.replace(task, free=True), [made], lambda text: ()).train[0]
+    assert freely.messages[-1]["content"] == row["output"]
+
+
 # -- the gate ----------------------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +275,7 @@ def test_better_labels_are_promoted_with_their_tables(tmp_path: Path) -> None:
     gold = {row.input: row.output for row in load_rows(task, task.test)}
     report = judged(task, tmp_path, lambda text: "good", gold.__getitem__)
     assert (report.verdict, report.exit_code) == ("PROMOTE", 0)
-    assert report.primary is not None and report.primary.test == "exact McNemar"
+    assert report.primary is not None and report.primary.test == "mid-p McNemar"
     titles = [table.title for table in report.tables]
     assert any("accuracy 0.500" in title for title in titles) and any("right label (row)" in title for title in titles)
     assert "right label (row)" in report.html.read_text()

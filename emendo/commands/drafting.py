@@ -14,7 +14,7 @@ from emendo.terminal import say, say_json
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "questions", "draft test questions from the indexed manuals, for a person to accept", draft)
     parser.add_argument("action", choices=("draft",))
-    parser.add_argument("--out", type=Path, default=Path("questions.draft.jsonl"), metavar="FILE.jsonl")
+    parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="a file instead of the drafts on the evaluation page")
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--product", default="", help="only from this product's manuals")
     parser.add_argument("--model", default="", help="a model that words further questions (openai:... or hf:...)")
@@ -25,6 +25,7 @@ def draft(args: argparse.Namespace) -> int:
     import json
 
     from emendo.files import write_whole
+    from emendo.question_drafts import QuestionDrafts
     from emendo.records import UserError
     from eval.draft import DraftSettings, draft_questions
     from rag.index import open_index
@@ -41,13 +42,23 @@ def draft(args: argparse.Namespace) -> int:
         raise UserError(
             "no sentence, step or table of the indexed manuals gives a question; `emendo documents` lists what is there"
         )
-    write_whole(args.out, "".join(json.dumps(dataclasses.asdict(q), ensure_ascii=False) + "\n" for q in questions))
     counts = Counter(question.category for question in questions)
+    drafts = QuestionDrafts(opened.workspace.questions)
+    if args.out:
+        new = len(questions)
+        write_whole(args.out, "".join(json.dumps(dataclasses.asdict(q), ensure_ascii=False) + "\n" for q in questions))
+    else:
+        new = drafts.add(questions)
+    place = args.out or drafts.folder / "drafts.jsonl"
     if args.json:
-        say_json({"file": str(args.out), "questions": len(questions), "categories": counts})
+        say_json({"file": str(place), "questions": len(questions), "new": new, "categories": counts})
         return 0
-    say(f"{len(questions)} drafts in {args.out}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
-    say("Read them, delete what nobody would ask, reword the rest; then: emendo eval run --questions " + str(args.out))
+    say(f"{len(questions)} drafts in {place}, {new} of them new: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
+    if args.out:
+        say(f"Read them, delete what nobody would ask, reword the rest; then: emendo eval run --questions {args.out}")
+    else:
+        say("Read, reword, accept or reject them on the evaluation page (`emendo serve`);")
+        say(f"then: emendo eval run --questions {drafts.accepted_file}")
     return 0
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emendo.commands import Commands, add, answering, inspecting, open_store, opener, refusing, tasks
 from emendo.commands.learning import DEFAULT_BASE
+from emendo.records import UserError
 from emendo.terminal import progress_bar, say, say_json, table
 
 if TYPE_CHECKING:
     from emendo.records import AdapterCard
     from eval.leaks import TrainingText
+    from eval.llm_judge import Judge
 
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -26,11 +29,13 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--model", default=DEFAULT_BASE)
     run.add_argument("--bits", default="", help="default: what the adapter was tuned with")
+    _add_judge(run)
     compare = add(kinds, common, "compare", "two runs on the same questions, as their answers were recorded", compare_runs)
     compare.add_argument("a", metavar="A", help="run folder, or its name in workspace/runs; :ARM chooses an arm")
     compare.add_argument("b", metavar="B")
     compare.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
     compare.add_argument("--out", type=Path, default=Path("comparison"), metavar="DIR", help="folder of the report")
+    _add_judge(compare)
     watch = add(kinds, common, "watch", "for your CI: fail when the bot answers worse than its baseline", watch_bot)
     watch.add_argument("folder", type=Path, metavar="DIR", help="holds the baseline; the first run makes it")
     watch.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
@@ -48,21 +53,42 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     ztest.add_argument("--alternative", choices=("greater", "less", "two-sided"), default="greater")
 
 
+def _add_judge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--judge", default="", metavar="openai:URL#MODEL", help="a language model compares the answers, too")
+    parser.add_argument("--judge-labels", type=Path, metavar="FILE.jsonl", help="what people preferred: id, preferred")
+
+
+def _referee(args: argparse.Namespace, tested: Sequence[str]) -> Judge | None:
+    from emendo.chat_models import load_chat_model
+    from eval.llm_judge import MAX_NEW_TOKENS, Judge, check_judge, load_labels
+
+    if not args.judge:
+        if args.judge_labels:
+            raise UserError("--judge-labels says how far people agree with a judge; name one with --judge openai:URL#MODEL")
+        return None
+    check_judge(args.judge, tested)
+    labels = load_labels(args.judge_labels) if args.judge_labels else {}
+    return Judge(args.judge, load_chat_model(args.judge, max_new_tokens=MAX_NEW_TOKENS), labels)
+
+
 def run_eval(args: argparse.Namespace) -> int:
     """The exit code is the verdict: 0 PROMOTE, 1 REJECT, 2 INCONCLUSIVE, 3 INVALID."""
     from emendo.judging import Trial
     from eval.gate import Policy
     from eval.questions import load_questions
     from sft.adapters import find_adapter, read_card
+    from sft.ratings import learned_from
 
     opened = opener(args)
     questions = load_questions(args.questions)
     folder = find_adapter(opened.workspace.adapters, args.adapter)
     card = read_card(folder)
-    rows = [correction for _, correction in open_store(args).corrections()]
+    rows = learned_from(open_store(args))
+    referee = _referee(args, [args.model])
     with progress_bar() as report:
         trial = Trial(opened, args.model, args.bits or card.settings["bits"], questions, opened.retriever(), report)
         trial.general = load_questions(args.general) if args.general else ()
+        trial.referee = referee
         out = trial.run_folder(card.adapter_id)
         judged = trial.judge(folder, card, rows, out, opened.settings(Policy, "policy"))
     say_json(judged) if args.json else show_report(judged)
@@ -90,6 +116,7 @@ def compare_runs(args: argparse.Namespace) -> int:
         texts,
         opened.embedder().encode if card else None,
         command=f"emendo eval compare {args.a} {args.b} --questions {args.questions}",
+        referee=_referee(args, [str(arm.manifest.get("model_id", "")) for arm in (first, second)]),
     )
     say_json(judged) if args.json else show_report(judged, "A", "B")
     return judged.exit_code
@@ -100,11 +127,12 @@ def _learned(args: argparse.Namespace, adapter_id: str) -> tuple[AdapterCard | N
     from emendo.config import open_workspace
     from emendo.judging import training_texts
     from sft.adapters import list_adapters
+    from sft.ratings import learned_from
 
     cards = [card for card in list_adapters(open_workspace(args.workspace).adapters) if card.adapter_id == adapter_id]
     if not cards:
         return None, None
-    return cards[0], training_texts(cards[0], [correction for _, correction in open_store(args).corrections()])
+    return cards[0], training_texts(cards[0], learned_from(open_store(args)))
 
 
 def watch_bot(args: argparse.Namespace) -> int:
