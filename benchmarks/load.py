@@ -1,9 +1,9 @@
 """Concurrent chats with the bundled model: errors, answers to the wrong user, memory, tokens a second, time to the first token.
 
-    python -m benchmarks.load --chats 50 --minutes 1
+    python -m benchmarks.load --chats 50 --minutes 5
 
-Starts `emendo serve` on the sample manuals with a user for each chat, first asks one question at a time, then from all chats at
-once, and prints one table; docs/operations.md has the last run.
+Starts `emendo serve` on the sample manuals with a user for each chat, warms up, asks one question at a time, then from all chats
+at once, and prints one table; docs/operations.md has the last run.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Figures:
     wrong_user: int = 0
     seconds: float = 0.0
     processor: float = 0.0  # seconds the server's process used
+    most_memory: int = 0  # bytes
 
     @property
     def tokens_a_second(self) -> float:
@@ -62,6 +63,7 @@ class Chat:
         self._url, self._questions, self._figures = url, questions, figures
         self._client = httpx.Client(timeout=300, headers={"Authorization": f"Bearer {token}"})
         self._other = {"Authorization": f"Bearer {other_token}"}
+        self._given: list[tuple[str, str, str]] = []  # question, text, answer_id
 
     def ask_until(self, end: float) -> None:
         while time.monotonic() < end:
@@ -89,21 +91,23 @@ class Chat:
         self._figures.whole.append(time.monotonic() - start)
         self._figures.first.append(first)
         self._figures.tokens += tokens
-        self._check(question, text, extra["answer_id"])
+        self._given.append((question, text, extra["answer_id"]))
 
-    def _check(self, question: str, text: str, answer_id: str) -> None:
-        """The stored answer is to this user's question, and another user cannot have it."""
-        mine = self._client.get(f"{self._url}/answers/{answer_id}").json()
-        other = httpx.get(f"{self._url}/answers/{answer_id}", headers=self._other, timeout=300)
-        if mine["question"] != question or mine["text"] != text.strip() or other.status_code != 404:
-            self._figures.wrong_user += 1
+    def check(self) -> None:
+        """The stored answers are to this user's questions, and another user cannot have them."""
+        for question, text, answer_id in self._given:
+            mine = self._client.get(f"{self._url}/answers/{answer_id}").json()
+            other = self._client.get(f"{self._url}/answers/{answer_id}", headers=self._other)
+            if mine["question"] != question or mine["text"] != text.strip() or other.status_code != 404:
+                self._figures.wrong_user += 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chats", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--alone", type=float, default=0.5, help="minutes of one question at a time before it")
+    parser.add_argument("--alone", type=float, default=0.5, help="minutes of one question at a time before that")
+    parser.add_argument("--warm-up", type=float, default=1.0, help="minutes of all chats before anything is measured")
     parser.add_argument("--workspace", type=Path, help="with the sample manuals indexed (default: a new one)")
     args = parser.parse_args()
     root = args.workspace or Path(tempfile.mkdtemp(prefix="emendo-load-"))
@@ -136,13 +140,12 @@ def make_users(root: Path, count: int) -> list[str]:
 
 def run(url: str, server: psutil.Process, tokens: list[str], questions: list[str], args: argparse.Namespace) -> None:
     wait_until_ready(url)
-    warm = phase(url, server, tokens[:2], questions, 10.0)
+    warm = phase(url, server, tokens, questions, args.warm_up * 60)
     alone = phase(url, server, tokens[:2], questions, args.alone * 60, chats=1)
-    settled = phase(url, server, tokens, questions, args.alone * 60)  # the first full batches, before memory is looked at
     before = server.memory_info().rss
     many = phase(url, server, tokens, questions, args.minutes * 60)
     after = server.memory_info().rss
-    errors = [error for figures in (warm, alone, settled, many) for error in figures.errors]
+    errors = [error for figures in (warm, alone, many) for error in figures.errors]
     print(f"chats                      1 at a time   {args.chats} at once")
     print(f"answers                    {len(alone.whole):11d}   {len(many.whole):10d}")
     print(f"tokens a second            {alone.tokens_a_second:11.1f}   {many.tokens_a_second:10.1f}")
@@ -154,7 +157,8 @@ def run(url: str, server: psutil.Process, tokens: list[str], questions: list[str
     print(f"ratio of tokens a second   {many.tokens_a_second / alone.tokens_a_second:.2f}")
     print(f"errors                     {len(errors)} {errors[:2]}")
     print(f"answers to a wrong user    {alone.wrong_user + many.wrong_user}")
-    print(f"memory, MB                 {before / 2**20:.0f} -> {after / 2**20:.0f} ({100 * (after / before - 1):+.1f} %)")
+    growth = f"{100 * (after / before - 1):+.1f} %, highest {many.most_memory / 2**20:.0f}"
+    print(f"memory, MB                 {before / 2**20:.0f} -> {after / 2**20:.0f} ({growth})")
 
 
 def wait_until_ready(url: str) -> None:
@@ -174,15 +178,16 @@ def phase(url: str, server: psutil.Process, tokens: list[str], questions: list[s
     figures = Figures()
     start, used = time.monotonic(), sum(server.cpu_times()[:2])
     pairs = list(zip(tokens, [*tokens[1:], tokens[0]], strict=True))[: chats or None]
-    threads = [
-        threading.Thread(target=Chat(url, own, other, questions, figures).ask_until, args=(start + seconds,))
-        for own, other in pairs
-    ]
+    asking = [Chat(url, own, other, questions, figures) for own, other in pairs]
+    threads = [threading.Thread(target=chat.ask_until, args=(start + seconds,)) for chat in asking]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    while any(thread.is_alive() for thread in threads):
+        figures.most_memory = max(figures.most_memory, server.memory_info().rss)
+        time.sleep(0.5)
     figures.seconds, figures.processor = time.monotonic() - start, sum(server.cpu_times()[:2]) - used
+    for chat in asking:
+        chat.check()
     print(f"  {len(pairs)} chats: {len(figures.whole)} answers, {figures.tokens} tokens in {figures.seconds:.0f} s", flush=True)
     return figures
 

@@ -51,6 +51,11 @@ class Workspace:
         return self.root / "refusal.json"
 
     @property
+    def questions(self) -> Path:
+        """Drafts of test questions, and what people decided on them."""
+        return self.root / "questions"
+
+    @property
     def settings(self) -> Path:
         return self.root / "emendo.toml"
 

@@ -62,4 +62,11 @@ def _object(place: str, line: str) -> dict[str, Any]:
         raise UserError(f"{place}: not JSON ({error}); mend or delete the line") from error
     if not isinstance(row, dict):
         raise UserError(f"{place}: expected a JSON object, got {type(row).__name__}")
+    if "\\ud" in line.lower():  # half of a character can be escaped in JSON, but no tokenizer or database takes it
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{place}: holds half a character ({error.object[error.start]!r}); mend or delete the line"
+            ) from error
     return row

@@ -133,7 +133,8 @@ class Answer:
     prompt_version: str
     index_id: str
     timings: dict[str, float] = field(default_factory=dict)  # seconds per stage
-    stopped: bool = False  # a person stopped it before its end
+    stopped: bool = False  # a person stopped it before its end, or it never came: then it has no text
+    beside: str = ""  # answer_id of another model's answer to the same question, beside which it is shown
 
 
 @dataclass(frozen=True)
@@ -228,11 +229,15 @@ def to_json(record: Any) -> str:
 
 
 def from_json(cls: type[T], data: str | dict[str, Any]) -> T:
-    """The record of class `cls` from its JSON; unknown fields are ignored, missing ones without a default raise KeyError."""
+    """The record of class `cls` from its JSON; unknown fields are ignored.
+
+    KeyError for a missing field without a default, TypeError for text where a number is expected and the like.
+    """
     value = json.loads(data) if isinstance(data, str) else data
     return typing.cast(T, _build(cls, value))
 
 
+_PLAIN: dict[Any, Any] = {str: str, bool: bool, int: int, float: (int, float)}
 _hints = functools.cache(typing.get_type_hints)  # looking them up takes longer than reading a record
 
 
@@ -247,9 +252,14 @@ def _build(kind: Any, value: Any) -> Any:
                 raise KeyError(f"{kind.__name__}.{f.name}")
         return kind(**known)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple and value is not None:
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"expected a list, got {value!r}")
         return tuple(_build(args[0], v) for v in value)
     if origin in (types.UnionType, typing.Union) and value is not None:
         inner = next(a for a in args if a is not type(None))
         return _build(inner, value)
+    wanted = _PLAIN.get(kind)
+    if wanted and not isinstance(value, wanted):
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 metadata = sa.MetaData()
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 conversations = sa.Table(
@@ -42,6 +42,9 @@ promotions = sa.Table(
     sa.Column("verdict", sa.String, nullable=False),
     sa.Column("report", sa.String, nullable=False),
     sa.Column("forced_reason", sa.String, nullable=False, default=""),
+    sa.Column(
+        "author", sa.String, nullable=False, default=""
+    ),  # who decided; "" at the command line and where there are no users
     sa.Column("at", sa.String, nullable=False),
 )
 feedback = sa.Table(
@@ -86,6 +89,7 @@ MIGRATIONS = {
         "UPDATE answers SET owner = coalesce((SELECT c.owner FROM conversations c "
         "WHERE c.conversation_id = answers.conversation_id), '')",
     ),
+    2: ("ALTER TABLE promotions ADD COLUMN author VARCHAR NOT NULL DEFAULT ''",),
 }
 
 

@@ -129,6 +129,11 @@ class Store:
                 )
             )
 
+    def replace_answer(self, answer: Answer) -> None:
+        """Put it in the place of the one with its id; where that was deleted meanwhile nothing changes."""
+        with self.engine.begin() as db:
+            db.execute(answers.update().where(answers.c.answer_id == answer.answer_id).values(record=to_json(answer)))
+
     def delete_answer(self, answer_id: str) -> None:
         with self.engine.begin() as db:
             db.execute(answers.delete().where(answers.c.answer_id == answer_id))
@@ -198,16 +203,33 @@ class Store:
     # -- feedback and uploads ------------------------------------------------------------------------------------------
 
     def rate(self, answer_id: str, owner: str, rating: int, comment: str = "") -> None:
-        """Thumbs up (1) or down (-1); a user's later rating of the same answer takes the place of the earlier one."""
+        """Thumbs up (1), down (-1) or neither (0); it takes the place of the user's earlier rating of the same answer."""
         with self.engine.begin() as db:
             db.execute(feedback.delete().where(feedback.c.answer_id == answer_id, feedback.c.owner == owner))
             values = {"answer_id": answer_id, "owner": owner, "rating": rating, "comment": comment, "at": now()}
-            db.execute(feedback.insert().values(values))
+            if rating:
+                db.execute(feedback.insert().values(values))
 
     def ratings(self) -> list[dict[str, Any]]:
         """Oldest first: answer_id, owner, rating, comment, at."""
         with self.engine.connect() as db:
             return [dict(row._mapping) for row in db.execute(sa.select(feedback).order_by(feedback.c.number))]
+
+    def ratings_of(self, answer_ids: Sequence[str], owner: str) -> dict[str, int]:
+        """answer_id -> the user's rating of it, where there is one."""
+        query = sa.select(feedback.c.answer_id, feedback.c.rating)
+        query = query.where(feedback.c.owner == owner, feedback.c.answer_id.in_(answer_ids))
+        with self.engine.connect() as db:
+            return {row.answer_id: row.rating for row in db.execute(query)}
+
+    def rated_answers(self) -> list[tuple[Answer, str, int]]:
+        """(answer, its conversation, thumbs up less thumbs down) of each rated answer; a thumb taken back (0) is none."""
+        columns = (answers.c.record, answers.c.conversation_id)
+        same = (feedback.c.answer_id == answers.c.answer_id) & (feedback.c.rating != 0)
+        query = sa.select(*columns, sa.func.sum(feedback.c.rating).label("thumbs")).join(feedback, same)
+        query = query.group_by(answers.c.answer_id, *columns).order_by(sa.func.min(feedback.c.number))
+        with self.engine.connect() as db:
+            return [(from_json(Answer, row.record), row.conversation_id, int(row.thumbs)) for row in db.execute(query)]
 
     def set_upload_owner(self, file: str, owner: str) -> None:
         with self.engine.begin() as db:
@@ -220,10 +242,11 @@ class Store:
 
     # -- promotions ----------------------------------------------------------------------------------------------------
 
-    def promote(self, adapter_id: str, verdict: str, report: str = "", forced_reason: str = "") -> None:
+    def promote(self, adapter_id: str, verdict: str, report: str = "", forced_reason: str = "", author: str = "") -> None:
+        """Record that this adapter serves from now on, or goes on to serve; `author` decided it."""
         with self.engine.begin() as db:
-            values = {"adapter_id": adapter_id, "verdict": verdict, "report": report, "forced_reason": forced_reason, "at": now()}
-            db.execute(promotions.insert().values(values))
+            decided = {"forced_reason": forced_reason, "author": author, "at": now()}
+            db.execute(promotions.insert().values(adapter_id=adapter_id, verdict=verdict, report=report, **decided))
 
     def promotions(self) -> list[dict[str, Any]]:
         """Newest first."""

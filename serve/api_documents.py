@@ -15,13 +15,13 @@ from pydantic import BaseModel, Field
 
 from emendo.accounts import User
 from emendo.records import Chunk, Document, UserError
-from serve.auth import SignedIn, needs
+from serve.auth import SignedIn, check_owner, needs
+from serve.ingest_job import Progress
 from serve.page_images import page_image
 from serve.session import ServeContext
-from serve.uploads import add_upload, delete_upload
+from serve.uploads import MOST_FILES, add_uploads, delete_upload
 
 TAGS: list[str | Enum] = ["documents"]
-MOST_FILES = 100  # in one upload
 
 
 class SearchRequest(BaseModel):
@@ -74,29 +74,34 @@ def _add_changing(app: FastAPI, context: ServeContext) -> None:
         """Index manuals or .zip archives of manuals; one row for each file says what came of it."""
         if len(files) > MOST_FILES:
             raise HTTPException(413, f"{len(files)} files at once; at most {MOST_FILES}, or one .zip")
-        return [_index(context, file, product, user) for file in files]
+        return _index(context, files, product, user)
 
     @app.delete("/documents/{doc_id}", tags=TAGS, dependencies=[needs("reviewer")])
     def delete(doc_id: str, user: SignedIn) -> dict[str, str]:
         _find(context, doc_id)
         try:
-            delete_upload(context, doc_id, user)
+            check_owner(context, user, doc_id=doc_id)
         except UserError as error:
             raise HTTPException(403, str(error)) from error
+        try:
+            delete_upload(context, doc_id, user)
+        except UserError as error:  # the index is being written
+            raise HTTPException(409, str(error)) from error
         return {"deleted": doc_id}
 
 
-def _index(context: ServeContext, file: UploadFile, product: str, user: User) -> dict[str, Any]:
-    name = file.filename or ""
+def _index(context: ServeContext, files: list[UploadFile], product: str, user: User) -> list[dict[str, Any]]:
+    """A row for each file, in the order sent."""
     with tempfile.TemporaryDirectory(dir=context.workspace.root, prefix=".upload-") as folder:
-        path = Path(folder) / "upload"
-        with path.open("wb") as target:
-            shutil.copyfileobj(file.file, target)
-        try:
-            *_, summary = add_upload(context, path, name, user, product)
-        except UserError as error:
-            return {"file": name, "error": str(error)}
-    return {"file": name, **summary}  # type: ignore[dict-item]
+        uploads = [(Path(folder) / str(n), file.filename or "") for n, file in enumerate(files)]
+        for (path, _), file in zip(uploads, files, strict=True):
+            with path.open("wb") as target:
+                shutil.copyfileobj(file.file, target)
+        ends: dict[int, dict[str, Any]] = {}
+        for n, end in add_uploads(context, uploads, user, product):
+            if not isinstance(end, Progress):
+                ends[n] = {"error": str(end)} if isinstance(end, UserError) else end
+    return [{"file": name, **ends[n]} for n, (_, name) in enumerate(uploads)]
 
 
 def _find(context: ServeContext, doc_id: str) -> Document:

@@ -55,7 +55,7 @@ def as_markdown(title: str, turns: list[Answer]) -> str:
     """Questions as headings, answers as they were given, the passages they cite below each."""
     parts = [f"# {title}"]
     for turn in turns:
-        parts += [f"## {turn.question}", turn.text]
+        parts += [turn.text] if turn.beside else [f"## {turn.question}", turn.text]
         cited = {citation.n: citation for citation in turn.citations}
         sources = [
             f"[{n}] " + " › ".join(part for part in (c.title, *c.section[-1:], page_label(c.pages)) if part)

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from enum import Enum
 from itertools import pairwise
@@ -27,6 +28,7 @@ from rag.condense import condense
 from rag.scope import chosen_scope
 from serve.auth import SignedIn
 from serve.queue import Waiting
+from serve.recording import readable
 from serve.session import ServeContext
 
 LOG = logging.getLogger(__name__)
@@ -142,7 +144,7 @@ def read_messages(messages: list[ChatMessage]) -> tuple[str, list[Answer]]:
             question = before.text()
             nothing = ((), (), False, 0.0, "", "", "", "")
             turns.append(Answer("", question, condense(question, turns), after.text(), *nothing))
-    return said[-1].text(), turns
+    return readable(said[-1].text()), turns
 
 
 class _Reply:
@@ -153,7 +155,7 @@ class _Reply:
         self._model = asked.model
         self._owner = owner
         self._with_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        self._id, self._created = "", int(time.time())
+        self._id, self._created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
 
     def save(self, answer: Answer) -> None:
         """Stored before it is sent, so that it can be rated and corrected."""
@@ -162,7 +164,7 @@ class _Reply:
     def whole(self, answer: Answer) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-        return {**self._head("chat.completion", answer), "choices": [choice], "usage": self._usage(answer), **_extra(answer)}
+        return {**self._head("chat.completion"), "choices": [choice], "usage": self._usage(answer), **_extra(answer)}
 
     def piece(self, text: str) -> dict[str, Any]:
         return {**self._head("chat.completion.chunk"), "choices": [_delta({"role": "assistant", "content": text})]}
@@ -172,9 +174,8 @@ class _Reply:
         chunks = [{**head, "choices": [_delta({}, "stop")], **_extra(answer)}]
         return [*chunks, {**head, "choices": [], "usage": self._usage(answer)}] if self._with_usage else chunks
 
-    def _head(self, kind: str, answer: Answer | None = None) -> dict[str, Any]:
-        name = f"chatcmpl-{answer.answer_id if answer else self._created}"
-        return {"id": name, "object": kind, "created": self._created, "model": self._model}
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
 
     def _usage(self, answer: Answer) -> dict[str, int]:
         """Counted with the embedder's tokens, which every model has; the prompt is the question and its passages."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import socket
 import threading
 import time
@@ -83,6 +85,7 @@ def serve(context: ServeContext, host: str = "127.0.0.1", port: int = 7860) -> N
             "add the first with: emendo users add NAME --role admin"
         )
     socket = _bind(host, port)
+    _share_heaps()
     _server(context, host).run(sockets=[socket])
 
 
@@ -102,12 +105,15 @@ def _server(context: ServeContext, host: str) -> Any:
 def build_site(context: ServeContext, host: str = "127.0.0.1") -> Any:
     """The API with the pages mounted into it, behind the wall of serve.security."""
     import gradio as gr
+    from starlette.middleware import Middleware
 
     from serve.api import THREADS, build_api
+    from serve.page_sessions import PageSessions
 
     api = build_api(context, network=host not in LOOPBACK)
     pages = build_app(context).queue(max_size=context.settings.most_waiting, api_open=False)
     pages.max_threads = THREADS
+    api.user_middleware.append(Middleware(PageSessions))  # the innermost: the wall has found the user
     return gr.mount_gradio_app(
         api,
         pages,
@@ -132,9 +138,15 @@ def _user_name(request: Any) -> str:
     return request.state.user.name or "local"
 
 
+def _share_heaps() -> None:
+    """Two heaps for all threads where the C library is glibc, which gives each one of its own that keeps what is freed in it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(-8, 2)  # M_ARENA_MAX
+
+
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sends at once only where TCP is named
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

@@ -31,7 +31,12 @@ class AnswerQueue:
         self._line: list[object] = []  # the first `at_once` are being answered
         self._changed = threading.Condition()
         self._metrics = metrics
-        metrics.watch_queue(lambda: min(len(self._line), at_once), lambda: max(0, len(self._line) - at_once))
+        metrics.watch_queue(lambda: self.counts()[0], lambda: self.counts()[1])
+
+    def counts(self) -> tuple[int, int]:
+        """(being answered, waiting for their turn)."""
+        line = len(self._line)
+        return min(line, self.at_once), max(0, line - self.at_once)
 
     def answer(self, pieces: Callable[[], Iterator[str | Answer]], surface: str) -> Iterator[Waiting | str | Answer]:
         """What `pieces()` yields, once it is its turn; `surface` (pages | api) is for the metrics. First of all QueueFull."""

@@ -60,8 +60,10 @@ def support(answer: Answer) -> tuple[str, str]:
     return ("partly", "Partly supported") if any(held) else ("unsupported", "No passage supports this")
 
 
-def answer_html(answer: Answer) -> str:
-    """A finished answer: its text with citation marks, its badge and its actions."""
+def answer_html(answer: Answer, side: str = "", model: str = "") -> str:
+    """A finished answer: its text with citation marks, its badge and its actions; on its side, with its model's name."""
+    if answer.stopped and not answer.text:
+        return _answer('<p class="muted">Not answered yet. Retry asks it again.</p>', side, model)
     kind, words = support(answer)
     pages = sorted({page for citation in answer.citations if citation.supported for page in citation.pages})
     where = f" · {page_label(pages)}" if pages else ""
@@ -69,13 +71,19 @@ def answer_html(answer: Answer) -> str:
         f'<div class="answer-foot"><span class="badge {kind}">{words}{where}</span>'
         '<button type="button" class="copy-answer">Copy</button></div>'
     )
-    return _one_block(f'<div class="answer"><div class="answer-text">{answer_text(answer.text, answer.hits)}</div>{foot}</div>')
+    return _answer(f'<div class="answer-text">{answer_text(answer.text, answer.hits)}</div>{foot}', side, model)
 
 
-def partial_html(text: str, hits: Sequence[Hit] = ()) -> str:
+def partial_html(text: str, side: str = "", model: str = "") -> str:
     """An answer while it is being written."""
-    body = answer_text(text, hits) if text.strip() else '<p class="reading">Reading the manual…</p>'
-    return _one_block(f'<div class="answer"><div class="answer-text writing">{body}</div></div>')
+    body = answer_text(text, ()) if text.strip() else '<p class="reading">Reading the manual…</p>'
+    return _answer(f'<div class="answer-text writing">{body}</div>', side, model)
+
+
+def _answer(body: str, side: str, model: str) -> str:
+    """`side` is left, right, or "" for an answer that stands alone."""
+    head = f'<p class="model">{escape(model)}</p>' if side else ""
+    return _one_block(f'<div class="answer{side and f" {side}"}">{head}{body}</div>')
 
 
 def answer_text(text: str, hits: Sequence[Hit]) -> str:

@@ -147,12 +147,18 @@ def _flip_html(flip: Mapping[str, Any]) -> str:
 
 def promotions_html(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
-        return note_html("Nothing was promoted: the base model serves.")
+        return note_html("Nothing was decided yet: the base model serves.")
     cells = [
-        (_day(row["at"]), escape(row["adapter_id"] or "base model"), badge(row["verdict"]), escape(row["forced_reason"]))
+        (
+            _day(row["at"]),
+            escape(row["adapter_id"] or "base model"),
+            badge(row["verdict"]),
+            escape(row["author"]) or "–",
+            escape(row["forced_reason"]),
+        )
         for row in rows
     ]
-    return table_html(("When", "Serves", "Verdict", "Reason given"), cells)
+    return table_html(("When", "Serves", "Verdict", "Decided by", "Reason given"), cells)
 
 
 def _day(at: str) -> str:

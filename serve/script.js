@@ -35,7 +35,12 @@
   });
   // Gradio labels a message with its raw content, markup and all; without that label a screen reader reads the text itself.
   const unlabel = () => document.querySelectorAll('[data-testid="bot"][aria-label]').forEach((m) => m.removeAttribute("aria-label"));
-  const watch = new MutationObserver(() => { openAtQuote(); reachScrollers(); unlabel(); });
+  // Gradio's notices are a button that holds a button, which a screen reader cannot tell apart; the inner one closes the notice.
+  const plain = () => document.querySelectorAll('.toast-header[role="button"]').forEach((head) => {
+    head.removeAttribute("role");
+    head.removeAttribute("tabindex");
+  });
+  const watch = new MutationObserver(() => { openAtQuote(); reachScrollers(); unlabel(); plain(); });
   watch.observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
   document.addEventListener("toggle", reachScrollers, true);
   document.addEventListener("click", act, true);

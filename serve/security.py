@@ -54,6 +54,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+UPLOADS = ("/documents", "/gradio_api/upload")
 SMALL_BODY = 4 * 2**20  # bytes, for everything but uploads
 
 
@@ -93,7 +94,7 @@ class Wall:
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
             return
-        limit = self._upload_bytes if scope["path"] in ("/documents", "/gradio_api/upload") else SMALL_BODY
+        limit = self._upload_bytes if scope["path"] in UPLOADS else SMALL_BODY
         await self._app(scope, _limited(receive, limit), send_with_headers)
 
     async def _refusal(self, scope: Scope) -> Response | None:
@@ -105,7 +106,7 @@ class Wall:
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not _same_origin(headers):
             return error_response(403, "a page of another site sent this request")
         length = headers.get("content-length", "0")
-        if path == "/documents" and length.isdigit() and int(length) > self._upload_bytes:
+        if path in UPLOADS and length.isdigit() and int(length) > self._upload_bytes:
             most = self._upload_bytes // 2**20
             return error_response(413, f"the upload has {int(length) / 2**20:.0f} MB; at most {most} MB are taken at once")
         user = LOCAL if not exist and not self._network else await run_in_threadpool(self._user, scope)
@@ -133,8 +134,8 @@ class Wall:
 class TooLarge(HTTPException):
     """A body that goes on past the limit."""
 
-    def __init__(self) -> None:
-        super().__init__(413, "the request is larger than this server takes")
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"the request is larger than {limit // 2**20} MB; no more is taken at once")
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
@@ -145,7 +146,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise TooLarge
+            raise TooLarge(limit)
         return message
 
     return counted

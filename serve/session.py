@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from emendo.accounts import Accounts, User
 from emendo.config import Workspace
 from emendo.quote_model import QuoteChatModel
-from emendo.records import Answer, Correction, Document, UserError
+from emendo.records import Answer, Chunk, Correction, Document, UserError
 from emendo.store import Store
 from rag.answer import Answerer
 from rag.condense import condense
@@ -29,6 +29,7 @@ from serve.metrics import Metrics
 from serve.queue import AnswerQueue, Waiting
 from serve.tune_job import TuneJob, TuneRequest
 from sft.adapters import list_adapters
+from sft.corrections import shown_passage
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class ServeContext:
     model_label: str = ""
     embedder_spec: str = "minilm"  # the indexing subprocess loads the same embedder again
     ocr: str = ""  # languages that uploaded scans are read in
+    writer: str = ""  # model that writes a context for every passage of an upload
     demonstration: bool = False  # the bundled model: too small to be trusted, and the page says so
     load_model: Callable[[str], BaseChatModel] | None = None
     settings: ServeSettings = field(default_factory=ServeSettings)
@@ -87,11 +89,18 @@ class ServeContext:
         return sorted({document.product for document in self.documents() if document.product})
 
     def answer(
-        self, question: str, turns: Sequence[Answer], product: str = "", adapter: str | None = None, surface: str = "pages"
+        self,
+        question: str,
+        turns: Sequence[Answer],
+        product: str = "",
+        adapter: str | None = None,
+        surface: str = "pages",
+        found: Callable[[Answer], None] | None = None,
     ) -> Iterator[Waiting | str | Answer]:
         """Places in the queue, pieces of text, at last the Answer. Closing the iterator frees its place.
 
-        `adapter` is an id, "" for the base model, None for what was promoted. UserError for a question that cannot be asked.
+        `adapter` is an id, "" for the base model, None for what was promoted. `found` is called before the first piece (see
+        Answerer.stream). UserError for a question that cannot be asked.
         """
         most = self.settings.max_question_chars
         if not question.strip():
@@ -104,7 +113,7 @@ class ServeContext:
         if adapter is None and (known := self._recall(question.strip(), turns, product)):
             return self._tell(known, surface)
         answerer = self.answerer if adapter is None else self.answerer_with(adapter)
-        return self.queue.answer(lambda: answerer.stream(question.strip(), turns, product), surface)
+        return self.queue.answer(lambda: answerer.stream(question.strip(), turns, product, found), surface)
 
     def _tell(self, known: Answer, surface: str) -> Iterator[str | Answer]:
         """An approved answer waits in no line."""
@@ -156,6 +165,19 @@ class ServeContext:
         with shown():
             check_owner(self, self.user(), answer_id=answer_id)
         return self.store.answer(answer_id)
+
+    def find(self, words: str, most: int = 6) -> list[Chunk]:
+        """The best passages for these words among all documents."""
+        return [hit.chunk for hit in self.answerer.retriever.search(words, most)] if self.answerer.retriever else []
+
+    def shown_passages(self, chunk_ids: Sequence[str], words: str) -> list[Chunk]:
+        """The indexed passages of these ids, as the model would be shown them for these words. UserError where one is gone."""
+        retriever, settings = self.answerer.retriever, self.answerer.settings
+        try:
+            chunks = self.index.get_chunks(chunk_ids) if self.index else []
+        except KeyError as error:
+            raise UserError("a passage that was found is not in the index any more; search again") from error
+        return [shown_passage(retriever, chunk, words, settings) for chunk in chunks] if retriever else []
 
     def corrections(self, user: User, status: str | None = None) -> dict[int, Correction]:
         """Number -> correction: all of them for a reviewer, else the user's own."""

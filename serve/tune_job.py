@@ -155,12 +155,14 @@ def _work(given: dict[str, Any], tell: Any) -> dict[str, Any]:
     from emendo.store import Store
     from rag.assemble import Opener
     from sft.examples import ExampleSettings, build_examples
+    from sft.ratings import learnable
 
     opened = Opener(Workspace(Path(given["workspace"])), tuple(given["overrides"]))
     store = Store(given["database"] if "://" in given["database"] else Path(given["database"]))
-    rows = [correction for _, correction in store.corrections()]
+    examples = opened.settings(ExampleSettings, "examples")
+    rows = learnable(store, examples.thumbs_up)
     store.close()
-    data = build_examples(rows, opened.settings(ExampleSettings, "examples"))
+    data = build_examples(rows, examples)
     from sft.train import TuneSettings, tune  # loads torch: not before there is something to learn
 
     settings = opened.settings(TuneSettings, "tune")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +16,85 @@ from serve.ingest_job import Progress, run_ingest
 from serve.session import ServeContext
 
 FILE_TYPES = [*SUFFIXES, ".zip"]
+MOST_FILES = 100  # in one upload
 
 
-def add_upload(
-    context: ServeContext, upload: Path, name: str, user: User, product: str = ""
-) -> Iterator[Progress | dict[str, Any]]:
-    """Move `upload` into the workspace as `name` and index it: Progress, at last the fields of rag.ingest.IngestSummary.
+@dataclass(frozen=True)
+class _Kept:
+    """An uploaded file at its place in the workspace, its former version beside it until it is indexed."""
 
-    Raises UserError, and leaves what was there before, for a name that is no manual's, for a name that somebody else's upload
-    has, and for a file that cannot be read.
+    n: int  # its place in the upload
+    path: Path
+
+    @property
+    def former(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.former")
+
+    def move_in(self, upload: Path) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self.path.replace(self.former)
+        shutil.move(upload, self.path)
+
+    def take_back(self) -> None:
+        self.path.unlink(missing_ok=True)
+        if self.former.exists():
+            self.former.replace(self.path)
+
+
+def add_uploads(
+    context: ServeContext, uploads: Sequence[tuple[Path, str]], user: User, product: str = ""
+) -> Iterator[tuple[int, Progress | dict[str, Any] | UserError]]:
+    """Move (file, name) pairs into the workspace and index them: the place of each in `uploads` with its Progress, then its end.
+
+    That is the fields of rag.ingest.IngestSummary, or a UserError, and then what was there before stays: for a name that is no
+    manual's, that somebody else's upload or another file of this upload has, and for a file that cannot be read. Files whose
+    end has not come when the iterator is closed are taken back.
     """
-    name = Path(name.replace("\\", "/")).name
+    kept: dict[Path, _Kept] = {}
+    while not context.indexing.acquire(timeout=0.5):
+        yield 0, Progress("waiting for another upload", 0, 0)
+    try:
+        for n, (upload, name) in enumerate(uploads):
+            try:
+                path = _place_for(context, Path(name.replace("\\", "/")).name, user, kept)
+            except UserError as error:
+                upload.unlink(missing_ok=True)
+                yield n, error
+                continue
+            kept[path] = _Kept(n, path)
+            kept[path].move_in(upload)
+        paths = list(kept)
+        how = (context.embedder_spec, product.strip(), context.ocr, context.writer)
+        for path, report in run_ingest(context.index_directory, paths, *how) if paths else ():
+            yield kept[path].n, report if isinstance(report, Progress) else _settle(context, kept.pop(path), report, user)
+    finally:
+        for file in kept.values():
+            file.take_back()
+        context.indexing.release()
+    context.refresh()
+
+
+def _place_for(context: ServeContext, name: str, user: User, taken: Container[Path]) -> Path:
+    """Where an upload of this name is kept; UserError for a name that it cannot have."""
     if Path(name).suffix.lower() not in FILE_TYPES or name.startswith("."):
         raise UserError(f"{name or 'a file without a name'}: expected a manual ({', '.join(FILE_TYPES)})")
     path = context.workspace.sources / name
-    owner = context.store.upload_owner(name)
-    if path.exists() and owner != user.name and not user.may("admin"):
+    if path in taken:
+        raise UserError(f"{name}: another file of this upload has the same name; rename one")
+    if path.exists() and context.store.upload_owner(name) != user.name and not user.may("admin"):
         raise UserError(f"{name}: somebody else's document has this name; rename the file")
-    with context.indexing:
-        former = path.with_name(f".{name}.former")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.replace(former)
-        shutil.move(upload, path)
-        try:
-            yield from run_ingest(context.index_directory, path, context.embedder_spec, product.strip(), context.ocr)
-        except BaseException:  # the reader went away, or the file cannot be read
-            path.unlink()
-            if former.exists():
-                former.replace(path)
-            raise
-        former.unlink(missing_ok=True)
-        context.store.set_upload_owner(name, user.name)
-    context.refresh()
+    return path
+
+
+def _settle(context: ServeContext, file: _Kept, end: dict[str, Any] | UserError, user: User) -> dict[str, Any] | UserError:
+    """The new version stays where it was indexed, else the former one; returns `end`."""
+    if isinstance(end, UserError):
+        file.take_back()
+    else:
+        file.former.unlink(missing_ok=True)
+        context.store.set_upload_owner(file.path.name, user.name)
+    return end
 
 
 def delete_upload(context: ServeContext, doc_id: str, user: User) -> None:
@@ -57,8 +104,12 @@ def delete_upload(context: ServeContext, doc_id: str, user: User) -> None:
     check_owner(context, user, doc_id=doc_id)
     kept = context.kept_file(doc_id)
     place = context.place_of(doc_id)
-    with context.indexing:
+    if not context.indexing.acquire(timeout=5):
+        raise UserError("manuals are being added to the index; delete the document when that has ended")
+    try:
         delete_documents(context.index_directory, context.embedder, [doc_id])
         if kept and "!" not in (place or ""):  # an archive stays while other documents may come from it
             kept.unlink()
+    finally:
+        context.indexing.release()
     context.reload()

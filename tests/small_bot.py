@@ -14,7 +14,7 @@ from rag.embedder import load_embedder
 from rag.index import open_index
 from rag.ingest import ingest
 from rag.retrieve import Retriever
-from serve.session import ServeContext
+from serve.session import ServeContext, ServeSettings
 
 MARKDOWN = """# Lumo lamp
 
@@ -46,7 +46,9 @@ def write_manuals(folder: Path) -> None:
     canvas.save()
 
 
-def make_context(root: Path, model: BaseChatModel | None = None, manuals: bool = True) -> ServeContext:
+def make_context(
+    root: Path, model: BaseChatModel | None = None, manuals: bool = True, settings: ServeSettings | None = None
+) -> ServeContext:
     """A context in `root`; without manuals it is the state of a first run."""
     root.mkdir(parents=True, exist_ok=True)
     workspace, embedder = Workspace(root), load_embedder("hash")
@@ -57,4 +59,13 @@ def make_context(root: Path, model: BaseChatModel | None = None, manuals: bool =
         retriever = Retriever(open_index(workspace.index, embedder), embedder)
     answerer = Answerer(retriever, model or load_chat_model("quote"))
     store = Store(workspace.database)
-    return ServeContext(store, answerer, workspace.index, embedder, workspace, model_label="Quotes", embedder_spec="hash")
+    return ServeContext(
+        store,
+        answerer,
+        workspace.index,
+        embedder,
+        workspace,
+        model_label="Quotes",
+        embedder_spec="hash",
+        settings=settings or ServeSettings(),
+    )

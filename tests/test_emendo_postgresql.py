@@ -83,6 +83,7 @@ def test_everything_stored_comes_back_from_a_server(url: str, answer: Answer, co
     assert store.owner_of_answer("a1") == "ana"
     assert [(n, c.status) for n, c in store.corrections()] == [(number, "rejected")]
     assert [row["rating"] for row in store.ratings()] == [1]
+    assert store.rated_answers() == [(answer, conversation, 1)]
     assert store.promoted() == "adapter-7"
     store.delete_conversation(conversation)
     assert store.turns(conversation) == []
@@ -123,6 +124,9 @@ def test_a_database_of_version_1_is_brought_up_to_date_and_kept(tmp_path: Path, 
             "INSERT INTO conversations VALUES (1, 'c1', 'Kettle', 'ana', '2026-01-01');"
             "CREATE TABLE answers (answer_id VARCHAR PRIMARY KEY, conversation_id VARCHAR NOT NULL, number INTEGER NOT NULL,"
             " record TEXT NOT NULL, at VARCHAR NOT NULL);"
+            "CREATE TABLE promotions (number INTEGER PRIMARY KEY AUTOINCREMENT, adapter_id VARCHAR NOT NULL,"
+            " verdict VARCHAR NOT NULL, report VARCHAR NOT NULL, forced_reason VARCHAR NOT NULL, at VARCHAR NOT NULL);"
+            "INSERT INTO promotions VALUES (1, 'adapter-7', 'PROMOTE', '', '', '2026-01-01');"
         )
         db.execute("INSERT INTO answers VALUES ('a1', 'c1', 1, ?, '2026-01-01')", (to_json(answer),))
     for _ in range(2):  # the second time there is nothing to do
@@ -130,6 +134,7 @@ def test_a_database_of_version_1_is_brought_up_to_date_and_kept(tmp_path: Path, 
         assert store.turns("c1") == [answer]
         assert store.owner_of_answer("a1") == "ana"
         assert store.corrections() == []
+        assert store.promotions()[0]["author"] == ""
         assert sa.inspect(store.engine).has_table("users")
         store.close()
     with sqlite3.connect(tmp_path / "emendo.version1.db") as kept:

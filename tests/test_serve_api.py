@@ -7,12 +7,13 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from running_site import running
+from running_site import add_users, running
 
-from serve.session import ServeContext
+from serve.session import ServeContext, ServeSettings
 
 QUESTION = "How long does the battery of the kettle last?"
 ANSWER = "The battery of the kettle lasts 40 hours. [1]"
@@ -61,6 +62,33 @@ def test_openais_client_works_unchanged(site: tuple[ServeContext, str]) -> None:
         assert sum(x * x for x in plain.data[0].embedding) == pytest.approx(1, abs=1e-3)
         with pytest.raises(openai.NotFoundError, match="no model 'gpt-4o'"):
             client.chat.completions.create(model="gpt-4o", messages=messages)
+
+
+def test_openais_client_raises_the_errors_it_knows(tmp_path: Path) -> None:
+    openai = pytest.importorskip("openai")
+    with running(tmp_path, settings=ServeSettings(answers_at_once=1, most_waiting=0)) as (context, url):
+        token = add_users(context.accounts)["ben"]["Authorization"].removeprefix("Bearer ")
+        messages = [{"role": "user", "content": QUESTION}]
+
+        def ask(key: str = token, **more: Any) -> Any:
+            with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
+                return list(client.chat.completions.create(**({"model": "emendo", "messages": messages} | more)))
+
+        with pytest.raises(openai.AuthenticationError, match="send a token"):
+            ask("emendo_wrong")
+        with pytest.raises(openai.NotFoundError, match="GET /v1/models lists them"):
+            ask(model="gpt-4o")
+        with pytest.raises(openai.BadRequestError, match="99999 characters; at most 4000 are read"):
+            ask(messages=[{"role": "user", "content": "word " * 20_000}])
+        context.queue.at_once = 0  # whoever asks now finds the line full
+        for stream in (False, True):
+            with pytest.raises(openai.RateLimitError, match="waiting already"):
+                ask(stream=stream)
+        context.queue.at_once = 1
+        first, *_, last = ask(stream=True)
+        assert first.id == last.id
+        assert last.model_extra["citations"][0]["pages"] == [1, 2]
+        assert last.model_extra["emendo"]["text"] == ANSWER
 
 
 def test_langchains_client_works_unchanged(site: tuple[ServeContext, str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from small_bot import MARKDOWN, make_context
 from test_serve_learning import add_adapter
+from test_serve_side_by_side import Model
 
 from emendo.scripted_model import ScriptedChatModel
 from serve.app import launch
@@ -82,7 +83,6 @@ def open_page(browser: Any, url: str, width: int = 1280, dark: bool = False) -> 
 def wait_for_greeting(page: Any) -> None:
     page.get_by_text("How do I replace the bulb?").first.wait_for()  # an example question
     page.wait_for_selector("#question textarea:enabled")
-    page.wait_for_timeout(700)  # Gradio's client loses an event sent in the very moment it closes the stream of the page's load
 
 
 def open_tab(page: Any, name: str) -> None:
@@ -122,6 +122,7 @@ def test_ask_see_the_source_correct_it_in_three_clicks(site: tuple[ServeContext,
 
     page.click("#chat button[aria-label='Dislike']")  # first click
     page.wait_for_selector("#corrected textarea")
+    assert serious(page) == []
     page.fill("#corrected textarea", "The battery lasts 40 hours.")
     page.click("#evidence-choice input >> nth=0")  # second
     page.click("#submit-correction")  # third
@@ -174,6 +175,37 @@ def test_a_stopped_answer_is_kept_and_marked(browser: Any, tmp_path: Path) -> No
     app.close()
 
 
+def test_two_models_answer_side_by_side_and_the_question_is_edited(browser: Any, tmp_path: Path) -> None:
+    context = make_context(tmp_path, Model(otherwise="Base [1]"))
+    context.load_model = lambda adapter: Model(adapter_id=adapter, otherwise="Tuned [1]")
+    add_adapter(context, "a1")
+    port = free_port()
+    app = launch(context, port=port)
+    page, faults = open_page(browser, f"http://127.0.0.1:{port}")
+    page.click("#model-choice input")
+    page.get_by_role("option", name="Side by side").click()
+    ask(page, QUESTION)
+    page.wait_for_selector(".answer.right .answer-foot")
+    left, right = (page.locator(f".answer.{side}").bounding_box() for side in ("left", "right"))
+    assert left["x"] + left["width"] <= right["x"]
+    assert abs(left["y"] - right["y"]) < 2
+    page.click("#chat button[aria-label='Like'] >> nth=1")
+    page.get_by_text("Adapter a1 is preferred").wait_for()
+    page.click("#chat button[aria-label='Edit']")
+    page.fill("#chat textarea", "How long does it last?")
+    page.click("#chat button[aria-label='Submit']")
+    page.wait_for_selector("#conversation-list label")
+    page.locator("#chat .user").get_by_text("How long does it last?").wait_for()
+    page.wait_for_selector("#question textarea:enabled")
+    page.wait_for_selector(".answer.right .answer-foot")
+    assert serious(page) == []
+    assert faults == []
+    page.close()
+    app.close()
+    (row,) = context.store.conversations()
+    assert [turn.question for turn in context.store.turns(row["conversation_id"])] == ["How long does it last?"] * 2
+
+
 def test_first_run_add_a_manual_then_ask(browser: Any, tmp_path: Path) -> None:
     context = make_context(tmp_path / "workspace", manuals=False)
     (tmp_path / "lamp.md").write_text(MARKDOWN, encoding="utf-8")
@@ -183,6 +215,7 @@ def test_first_run_add_a_manual_then_ask(browser: Any, tmp_path: Path) -> None:
     page.goto(f"http://127.0.0.1:{port}")
     page.get_by_text("Start with a manual").wait_for()
     page.get_by_role("tab", name="Documents").click()
+    page.locator("#documents-table").get_by_text("No document yet").wait_for()
     page.set_input_files("#add-documents input[type=file]", tmp_path / "lamp.md")
     page.get_by_text("lamp.md").first.wait_for()
     page.click("#add-files")
@@ -195,14 +228,14 @@ def test_first_run_add_a_manual_then_ask(browser: Any, tmp_path: Path) -> None:
     app.close()
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_phone_shows_all_tabs_and_never_scrolls_sideways(site: tuple[ServeContext, str], browser: Any, dark: bool) -> None:
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, False)])
+def test_every_page_fits_and_keeps_nobody_out(site: tuple[ServeContext, str], browser: Any, width: int, dark: bool) -> None:
     _, url = site
-    page, faults = open_page(browser, url, width=390, dark=dark)
+    page, faults = open_page(browser, url, width, dark)
     ask(page, QUESTION)
     for name in PAGES:
         open_tab(page, name)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert serious(page) == []
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(part) for part in background[4:-1].split(",")) < 150) == dark
@@ -255,6 +288,9 @@ def test_tuning_is_started_and_its_end_is_told(browser: Any, tmp_path: Path) -> 
     open_tab(page, "Evaluation")
     page.wait_for_selector("#report table")
     assert page.is_disabled("#promote")
+    page.click("#keep")
+    page.locator("#promotions").get_by_text("KEPT").wait_for()
+    assert context.store.promoted() == ""
     page.click("#overrule button")
     page.fill("#reason-given textarea, #reason-given input", "Customers wait for it")
     page.click("#force")

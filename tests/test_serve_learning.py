@@ -19,7 +19,7 @@ from serve.render_learning import flips_html, job_html, report_html
 from serve.session import ServeContext
 from serve.tune_job import TuneJob, TuneRequest, TuneState
 from sft.corrections import correct
-from sft.promotion import roll_back
+from sft.promotion import keep, roll_back
 
 QUESTION = "How long does the battery of the kettle last?"
 HOSTILE = "<script>alert(1)</script>"
@@ -114,6 +114,16 @@ def test_the_tune_page_tells_what_is_new_since_the_last_adapter(context: ServeCo
     assert "REJECT" in history
 
 
+def test_the_tune_page_counts_liked_answers_when_they_are_learned(context: ServeContext) -> None:
+    answer = next(piece for piece in context.answer(QUESTION, []) if isinstance(piece, Answer))
+    context.store.save_answer(answer, context.store.create_conversation())
+    context.store.rate(answer.answer_id, "", 1)
+    page = page_of(TunePage, context)
+    assert "Nothing to learn yet" in page.data_html()
+    context.tuned = dataclasses.replace(BUNDLED, overrides=("examples.thumbs_up=true",))
+    assert "1, no adapter yet" in page.data_html()
+
+
 def test_a_running_job_shows_its_losses_and_the_time_left(context: ServeContext) -> None:
     steps = tuple({"step": n, "steps": 10, "seconds": 60.0 + 10 * n, "loss": 2.0 - n / 10} for n in (1, 2))
     state = TuneState("tune", True, "2026-01-01T00:00:00", (*steps, {**steps[1], "validation_loss": 1.5}))
@@ -128,9 +138,10 @@ def test_a_running_job_shows_its_losses_and_the_time_left(context: ServeContext)
 def test_only_a_won_evaluation_promotes_without_a_reason(context: ServeContext) -> None:
     add_adapter(context, "a1", "REJECT")
     page = page_of(EvaluationsPage, context)
-    runs, _, promote, back, overrule, *_ = page.show(None)
+    runs, _, promote, keep, back, overrule, *_ = page.show(None)
     assert runs.value == "run-a1"
     assert not promote.interactive
+    assert keep.interactive
     assert not back.interactive
     assert overrule.visible
     with pytest.raises(gr.Error, match="verdict is REJECT"):
@@ -154,6 +165,26 @@ def test_promote_and_roll_back_again_and_again(context: ServeContext) -> None:
         assert context.store.promoted() == before
     with pytest.raises(UserError, match="nothing to roll back"):
         roll_back(context.store)
+
+
+def test_keeping_what_serves_is_recorded_with_who_and_is_not_rolled_back(context: ServeContext) -> None:
+    page = page_of(EvaluationsPage, context)
+    add_adapter(context, "a1", "INCONCLUSIVE")
+    assert "KEPT" in page.keep_serving("run-a1")[-1]
+    with pytest.raises(UserError, match="nothing to roll back"):
+        roll_back(context.store)
+    page.promote_one("run-a1", "Customers wait for it")
+    add_adapter(context, "a2", "REJECT")
+    context.accounts.add("ada", "admin", "ada ada ada")
+    with pytest.raises(gr.Error, match="sign in again"):
+        page.keep_serving("run-a2")
+    keep(context.store, "run-a2", "ada")
+    assert context.store.promoted() == "a1"
+    context.accounts.remove("ada")
+    history = page.show("run-a2")[-1]
+    assert "KEPT" in history
+    assert "ada" in history
+    assert roll_back(context.store) == ""
 
 
 def test_a_report_that_is_not_there_promotes_nothing(context: ServeContext) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from running_site import add_users, running
 from small_bot import make_context
 
 from emendo.hf_model import HFChatModel
-from emendo.records import Answer
 from emendo.scripted_model import ScriptedChatModel
 from emendo.store import Store
 from serve.batch_model import BatchedChatModel, batched
 from serve.metrics import Metrics
 from serve.queue import AnswerQueue, QueueFull, Waiting
+from serve.render import answer_html
 
 QUESTION = "How long does the battery of the kettle last?"
 CHAT = {"model": "emendo", "messages": [{"role": "user", "content": QUESTION}]}
@@ -208,34 +209,51 @@ with running(Path(sys.argv[1]), SlowChatModel(script={"One?": "First answer."}, 
 """
 
 
-def test_a_server_killed_in_an_answer_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+def test_a_server_killed_in_an_answer_keeps_every_answer_and_every_question(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     server = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     url = server.stdout.readline().strip()
-    body = {"model": "emendo", "messages": [{"role": "user", "content": "One?"}]}
-    stored = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()["emendo"]["answer_id"]
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json={**CHAT, "stream": True}, timeout=60) as reply:
-        next(line for line in reply.iter_lines() if "word" in line)
+    with asked_on_the_page(url, "One?") as lines:
+        next(line for line in lines if "process_completed" in line)
+    (row,) = Store(tmp_path / "emendo.db").conversations()
+    with asked_on_the_page(url, QUESTION, "tab2") as lines:
+        next(line for line in lines if "word" in line)
         server.send_signal(signal.SIGKILL)
         server.wait()
     store = Store(tmp_path / "emendo.db")
-    answer = store.answer(stored)
-    assert isinstance(answer, Answer)
-    assert answer.text == "First answer."
+    assert [turn.text for turn in store.turns(row["conversation_id"])] == ["First answer."]
+    (asked,) = [turn for other in store.conversations() if other != row for turn in store.turns(other["conversation_id"])]
+    assert (asked.question, asked.text, asked.stopped) == (QUESTION, "", True)
+    assert "Not answered yet" in answer_html(asked)
+    with running(tmp_path) as (_, url), asked_on_the_page(url, QUESTION) as lines:
+        assert "40 hours" in next(line for line in lines if "process_completed" in line)
 
 
-def test_a_closed_tab_frees_its_place(tmp_path: Path) -> None:
+@contextmanager
+def asked_on_the_page(url: str, question: str, tab: str = "tab1") -> Iterator[Iterator[str]]:
+    """The events that a tab gets after its question."""
+    described = httpx.get(f"{url}/config").json()["dependencies"]
+    [ask] = [part["id"] for part in described if part["api_name"] == "ask"]
+    event = {"fn_index": ask, "data": [question, None, "All manuals", "serving"], "session_hash": tab}
+    with httpx.Client(base_url=f"{url}/gradio_api", timeout=60) as client:
+        client.post("/queue/join", content=json.dumps(event), headers={"content-type": "application/json"})
+        with client.stream("GET", "/queue/data", params={"session_hash": tab}) as messages:
+            yield messages.iter_lines()
+
+
+def test_a_closed_tab_frees_its_place_and_keeps_what_was_written(tmp_path: Path) -> None:
     model = SlowChatModel(otherwise="word " * 400)
-    with running(tmp_path, model) as (context, url), httpx.Client(base_url=f"{url}/gradio_api", timeout=60) as tab:
-        described = httpx.get(f"{url}/config").json()["dependencies"]
-        [submit] = [part["id"] for part in described if part["api_name"] == "ask"]
-        event = {"fn_index": submit, "data": [QUESTION, None, "All manuals", "serving"], "session_hash": "tab1"}
-        tab.post("/queue/join", json=event)
-        with tab.stream("GET", "/queue/data", params={"session_hash": "tab1"}) as messages:
-            assert "word" in next(line for line in messages.iter_lines() if "word" in line)
+    with running(tmp_path, model) as (context, url):
+        with asked_on_the_page(url, QUESTION) as lines:
+            assert "word" in next(line for line in lines if "word" in line)
         wait_until(lambda: not model.open_now)
-        assert 'emendo_answers_total{outcome="cancelled",surface="pages"} 1.0' in httpx.get(f"{url}/metrics").text
-        assert context.store.conversations() == []
+        wait_until(lambda: 'emendo_answers_total{outcome="cancelled",surface="pages"} 1.0' in httpx.get(f"{url}/metrics").text)
+        (row,) = context.store.conversations()
+        wait_until(lambda: context.store.turns(row["conversation_id"])[0].text)
+        (answer,) = context.store.turns(row["conversation_id"])
+        assert answer.stopped
+        assert answer.text.startswith("word")
+        assert answer.hits

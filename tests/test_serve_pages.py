@@ -48,7 +48,7 @@ def test_asking_streams_then_stores_the_answer_in_a_new_conversation(context: Se
     (answer,) = context.store.turns(conversation_id)
     assert "40 hours" in answer.text
     assert last[page.conversation_id] == conversation_id
-    assert "40 hours" in last[page.chat][-1]["content"]
+    assert "40 hours" in last[page.chat].value[-1]["content"][0]["text"]
     assert "kettle" in last[page.evidence.sources].lower()
 
 
@@ -70,37 +70,73 @@ def test_retry_replaces_the_last_answer(context: ServeContext) -> None:
     (new,) = context.store.turns(conversation_id)
     assert new.answer_id != old.answer_id
     assert new.text == "About 40 hours. [1]"
-    assert len(last[page.chat]) == 2
+    assert len(last[page.chat].value) == 2
+
+
+def begin(context: ServeContext, pages: int) -> tuple[ChatPage, dict[Any, Any], Any]:
+    """A page, what it shows after so many updates of an answer under way, and the answer."""
+    context.answerer = Answerer(context.answerer.retriever, ScriptedChatModel(otherwise="The battery of the kettle lasts 40 [1"))
+    page = chat_page(context)
+    answering = page.ask(QUESTION, "", ALL_PRODUCTS)
+    shown = {key: value for _ in range(pages) for key, value in next(answering).items()}
+    return page, shown, answering
+
+
+def stop(page: ChatPage, shown: dict[Any, Any], written: str) -> dict[Any, Any]:
+    return page.stop(shown[page.conversation_id], shown[page.asked], shown[page.answering], written)
 
 
 def test_an_answer_stopped_before_its_first_word_gives_the_question_back(context: ServeContext) -> None:
-    page = chat_page(context)
-    answering = page.ask(QUESTION, "", ALL_PRODUCTS)
-    next(answering)
+    page, shown, answering = begin(context, 2)
     answering.close()
-    given_back = page.stop(QUESTION, "", "", ALL_PRODUCTS)
+    given_back = stop(page, shown, "")
     assert given_back[page.question].value == QUESTION
-    assert given_back[page.chat] == []
+    assert given_back[page.chat].value == []
     assert context.store.conversations() == []
 
 
 def test_what_was_written_of_a_stopped_answer_is_kept_and_marked(context: ServeContext) -> None:
-    page = chat_page(context)
-    shown = page.stop(QUESTION, "The battery of the kettle lasts 40 [1", "", ALL_PRODUCTS)
+    page, shown, answering = begin(context, 3)
+    stopped = stop(page, shown, "The")
+    answering.close()
     (answer,) = context.store.turns(only_conversation(context))
     assert answer.stopped
     assert answer.question == QUESTION
-    assert "Stopped" in shown[page.chat][-1]["content"]
+    assert answer.text == "The"
+    assert "Stopped" in stopped[page.chat].value[-1]["content"][0]["text"]
     assert answer.hits, "its sources are there to be corrected with"
 
 
 def test_a_stop_that_comes_after_the_answer_changes_nothing(context: ServeContext) -> None:
-    page = chat_page(context)
-    ask(page, QUESTION)
-    conversation_id = only_conversation(context)
-    page.stop(QUESTION, "The battery", conversation_id, ALL_PRODUCTS)
-    (answer,) = context.store.turns(conversation_id)
+    page, shown, answering = begin(context, 2)
+    list(answering)
+    stop(page, shown, "The battery")
+    (answer,) = context.store.turns(only_conversation(context))
     assert not answer.stopped
+
+
+def test_a_question_whose_page_goes_away_is_kept_with_what_was_written(context: ServeContext) -> None:
+    for pages, text in ((2, ""), (3, "The")):
+        page, shown, answering = begin(context, pages)
+        answering.close()
+        (answer,) = context.store.turns(shown[page.conversation_id])
+        assert (answer.question, answer.text, answer.stopped) == (QUESTION, text, True)
+        opened = page.open(shown[page.conversation_id])[page.chat].value[-1]["content"][0]["text"]
+        assert ("Stopped" if text else "Not answered yet") in opened
+    conversation_id = shown[page.conversation_id]
+    ask(page, "How do I clean the lamp?", conversation_id)
+    assert [turn.stopped for turn in context.store.turns(conversation_id)] == [True, False]
+
+
+def test_a_question_that_fails_leaves_nothing_and_is_given_back(context: ServeContext) -> None:
+    page, shown, answering = begin(context, 2)
+    context.queue.at_once = context.queue._most_waiting = 0  # the line is full
+    with pytest.raises(gr.Error, match="waiting already"):
+        next(answering)
+    assert context.store.conversations() == []
+    given_back = page.give_back(shown[page.conversation_id], shown[page.asked])
+    assert given_back[page.question].value == QUESTION
+    assert given_back[page.conversation_id] == ""
 
 
 def test_undo_takes_the_last_question_back_into_the_box(context: ServeContext) -> None:
@@ -147,7 +183,7 @@ def test_a_conversation_is_renamed_found_and_deleted(context: ServeContext) -> N
     assert page.conversations.find("KETT", conversation_id).choices == [("Kettle", conversation_id)]
     assert page.conversations.find("lamp", conversation_id).choices == []
     context.store.delete_conversation(conversation_id)
-    assert page.open("")[page.chat] == []
+    assert page.open("")[page.chat].value == []
 
 
 def test_the_page_of_a_passage_is_shown_inline(context: ServeContext) -> None:

@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 from small_bot import make_context
 
+from emendo.accounts import LOCAL
 from emendo.chat_models import load_chat_model
+from emendo.cli import main
 from emendo.records import UserError
+from rag.embedder import HashEmbedder
+from rag.index import open_index
 from rag.ingest import ingest
 from serve.app import serve
 from serve.ingest_job import Progress, run_ingest
 from serve.session import ServeContext
+from serve.uploads import add_uploads
 
 
 def test_a_first_run_has_no_index_and_finds_one_made_by_another_process(tmp_path: Path) -> None:
@@ -21,8 +26,8 @@ def test_a_first_run_has_no_index_and_finds_one_made_by_another_process(tmp_path
     assert context.index is None
     assert context.documents() == []
     (tmp_path / "lamp.md").write_text("# Lamp\n\nIt needs 12 volts.\n", encoding="utf-8")
-    *progress, summary = run_ingest(context.index_directory, tmp_path / "lamp.md", "hash", "Lumo")
-    assert all(isinstance(report, Progress) for report in progress)
+    *progress, (_, summary) = run_ingest(context.index_directory, [tmp_path / "lamp.md"], "hash", "Lumo")
+    assert all(isinstance(report, Progress) for _, report in progress)
     assert isinstance(summary, dict)
     assert summary["added"] == 1
     context.refresh()
@@ -32,8 +37,34 @@ def test_a_first_run_has_no_index_and_finds_one_made_by_another_process(tmp_path
 
 def test_uploads_are_read_with_the_ocr_languages_of_the_settings(tmp_path: Path) -> None:
     (tmp_path / "lamp.md").write_text("# Lamp\n\nIt needs 12 volts.\n", encoding="utf-8")
-    with pytest.raises(UserError, match="tesseract-ocr"):  # it has no Klingon, or is not installed
-        list(run_ingest(tmp_path / "index", tmp_path / "lamp.md", "hash", ocr="tlh"))
+    *_, (_, end) = run_ingest(tmp_path / "index", [tmp_path / "lamp.md"], "hash", ocr="tlh")
+    assert "tesseract-ocr" in str(end), "it has no Klingon, or is not installed"
+
+
+def test_uploads_get_the_contexts_that_the_settings_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "lamp.md").write_text("# Lamp\n\nIt needs 12 volts.\n", encoding="utf-8")
+    *_, (_, summary) = run_ingest(tmp_path / "index", [tmp_path / "lamp.md"], "hash", writer="scripted:")
+    assert isinstance(summary, dict)
+    assert summary["added"] == 1
+    (chunk,) = open_index(tmp_path / "index", HashEmbedder()).chunks("lamp")
+    assert chunk.context == "The manual does not say.", "what the scripted model says of everything"
+    *_, (_, end) = run_ingest(tmp_path / "index", [tmp_path / "lamp.md"], "hash", writer="quote")
+    assert "only copies" in str(end)
+
+
+def test_uploads_are_embedded_by_the_environments_embedder_as_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[ServeContext] = []
+    monkeypatch.setenv("EMENDO_EMBEDDER", "hash")
+    monkeypatch.setattr("serve.app.serve", lambda context, **_: served.append(context))  # would not return
+    assert main(["--workspace", str(tmp_path / "workspace"), "serve"]) == 0
+    (context,) = served
+    (tmp_path / "lamp.md").write_text("# Lamp\n\nIt needs 12 volts.\n", encoding="utf-8")
+    *_, (_, end) = add_uploads(context, [(tmp_path / "lamp.md", "lamp.md")], LOCAL)
+    assert isinstance(end, dict)
+    assert context.index is not None
+    assert context.index.manifest.embedder_id == context.embedder.id
 
 
 def test_refresh_leaves_an_unchanged_index_open_and_follows_a_new_one(tmp_path: Path) -> None:

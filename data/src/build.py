@@ -48,7 +48,7 @@ def main() -> None:
             ingest(Path(folder), DATA / "manuals" / file, embedder, product=product)
         retriever = Retriever(open_index(Path(folder), embedder), embedder)
         corrections = [c for slug in PRODUCTS for c in complete(SOURCE / f"corrections_{slug}.jsonl", retriever)]
-    corrections = with_rejected_answers(corrections)
+        corrections = with_rejected_answers(corrections, retriever)
     (DATA / "corrections.jsonl").write_text("".join(to_json(c) + "\n" for c in corrections), encoding="utf-8")
     answered = [c for c in corrections if not c.should_abstain]
     first = sum(c.hits[0].chunk.chunk_id in c.evidence for c in answered)
@@ -70,10 +70,13 @@ def complete(path: Path, retriever: Retriever) -> list[Correction]:
     return found
 
 
-def with_rejected_answers(corrections: list[Correction]) -> list[Correction]:
+def with_rejected_answers(corrections: list[Correction], retriever: Retriever) -> list[Correction]:
     """The bundled model's own answers from the recorded passages become the rejected ones."""
     model = load_chat_model("hf:bundled", verbatim=True, refusal=REFUSAL)
-    prompts = [to_langchain(build_messages(c.question, [h.chunk for h in c.hits]), c.question, c.hits) for c in corrections]
+    prompts = []
+    for c in corrections:
+        scores = [found.score for found in retriever.evidence(c.question, c.hits)]
+        prompts.append(to_langchain(build_messages(c.question, [h.chunk for h in c.hits]), c.question, c.hits, scores))
     texts = [str(message.content).strip() for message in model.batch(prompts)]
     return [
         dataclasses.replace(c, rejected=drop_unknown_marks(text, len(c.hits))) for c, text in zip(corrections, texts, strict=True)

@@ -40,6 +40,7 @@ def settings_classes() -> dict[str, type]:
     from sft.preference import PreferenceSettings
     from sft.retriever import RetrieverSettings
     from sft.sweep import SweepSettings
+    from sft.thumbs import ThumbsSettings
     from sft.train import TuneSettings
 
     return {
@@ -52,6 +53,7 @@ def settings_classes() -> dict[str, type]:
         "tune": TuneSettings,
         "sweep": SweepSettings,
         "preference": PreferenceSettings,
+        "thumbs": ThumbsSettings,
         "policy": Policy,
         "serve": ServeSettings,
     }

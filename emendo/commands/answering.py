@@ -123,10 +123,15 @@ def search(args: argparse.Namespace) -> int:
     question = "" if rows else _question(args)
     retriever = opener(args).retriever()
     if rows:
+        from rag.condense import condense
+
+        def hits_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+            question, product = row["question"], row.get("product") or args.product
+            found = retriever.passages(question, args.k, product, condense(question, past_turns(row)))
+            return [hit_row(hit) for hit in found]
 
         def found(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            hits = [retriever.passages(row["question"], k=args.k, product=row.get("product") or args.product) for row in batch]
-            return [{"id": row["id"], "hits": [hit_row(hit) for hit in hits[i]]} for i, row in enumerate(batch)]
+            return [{"id": row["id"], "hits": hits_of(row)} for row in batch]
 
         write_rows(args.out, "searching", rows, found)
         return 0

@@ -31,8 +31,9 @@ def fit(args: argparse.Namespace) -> int:
     answerable, confidences = [question.answerable for question in questions], []
     with progress_bar() as report:
         for done, question in enumerate(questions, 1):
-            hits = retriever.search(question.question, product=question.product or args.product)
-            confidences.append(retriever.confidence(question.question, hits))
+            product = question.product or args.product
+            hits = retriever.search(question.question, product=product)
+            confidences.append(retriever.confidence(question.question, hits, product=product))
             report("asking", done, len(questions))
     found = fit_refusal(confidences, answerable, args.wrongly, questions_sha256(questions), retriever.index.index_id)
     curve = risk_coverage(confidences, answerable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ def tune_embedder(args: argparse.Namespace) -> int:
     from sft.retriever import RetrieverSettings, build_pairs, tune_retriever
 
     opened = opener(args)
+    _check_environment()
     retriever = opened.retriever()
     rows = [correction for _, correction in open_store(args).corrections()]
     settings = opened.settings(RetrieverSettings, "retriever")
@@ -61,6 +63,7 @@ def rollback_embedder(args: argparse.Namespace) -> int:
     from rag.ingest import reembed
 
     opened = opener(args)
+    _check_environment()
     if opened.settings(IndexSettings, "index").embedder == STOCK:
         raise UserError("nothing to roll back: the stock embedder serves")
     _write_embedder(opened.workspace, STOCK)
@@ -70,6 +73,11 @@ def rollback_embedder(args: argparse.Namespace) -> int:
         f"the stock embedder serves; {count} passages embedded"
     )
     return 0
+
+
+def _check_environment() -> None:
+    if name := os.environ.get("EMENDO_EMBEDDER"):
+        raise UserError(f"EMENDO_EMBEDDER={name} overrules emendo.toml, where the adapted embedder is set; unset it first")
 
 
 def _judge(retriever: Retriever, before: Embedder, after: Embedder, held_out: Sequence[Pair], report: Any) -> Judgement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,16 +10,19 @@ from typing import Any
 import gradio as gr
 
 from emendo.records import Answer, UserError
+from serve.auth import shown
 from serve.examples import example_questions
-from serve.pages.conversations import ConversationList, Update, title_of
+from serve.pages.conversations import ConversationList, Update
 from serve.pages.correct import CorrectionEditor
+from serve.pages.models import SERVING, ModelPicker
 from serve.pages.sources import SourcesPanel
 from serve.queue import Waiting
+from serve.recording import Recording, drop_question, keep_stopped, readable
 from serve.render import answer_html, escape, partial_html
 from serve.session import ServeContext
+from serve.turns import SIDES, bot_message, grouped, messages, model_name, placed, question_message
 
 ALL_PRODUCTS = "All manuals"
-SERVING, BASE = "serving", "base"  # values of the model picker beside the ids of adapters
 REDRAW = 0.05  # seconds between two redraws of an answer being written
 SHOW_EDITOR = "() => document.getElementById('editor').scrollIntoView({ block: 'nearest', behavior: 'smooth' })"
 QUIET: dict[str, Any] = {"show_progress": "hidden"}
@@ -31,6 +35,7 @@ class ChatPage:
         self.context = context
         self.conversation_id = gr.State("")
         self.asked = gr.State("")  # the question being answered, given back when nothing of its answer was written
+        self.answering = gr.State("")  # answer_id under which it is kept
         self.written = gr.State("")  # what is written of its answer, kept when it is stopped
         with gr.Row(elem_id="chat-page", equal_height=False):
             with gr.Column(scale=2, min_width=210, elem_id="conversations"):
@@ -47,9 +52,7 @@ class ChatPage:
             self.product = gr.Dropdown(
                 [ALL_PRODUCTS], value=ALL_PRODUCTS, label="Product", show_label=False, container=False, min_width=160
             )
-            self.adapter = gr.Dropdown(
-                [SERVING], value=SERVING, label="Model", show_label=False, container=False, min_width=160, visible=False
-            )
+            self.models = ModelPicker(self.context)
             self.model = gr.HTML(self.model_html(), elem_id="model-label")
         self.guide = gr.HTML(GUIDE, visible=False, elem_id="guide")
         self.chat = gr.Chatbot(
@@ -60,7 +63,9 @@ class ChatPage:
             layout="bubble",
             elem_id="chat",
             buttons=[],
-            feedback_options=("Dislike",),
+            feedback_options=("Like", "Dislike"),
+            group_consecutive_messages=False,
+            editable="user",
             latex_delimiters=[],
             sanitize_html=True,
             allow_tags=False,
@@ -74,7 +79,6 @@ class ChatPage:
             container=False,
             lines=1,
             max_lines=6,
-            max_length=self.context.settings.max_question_chars,
             submit_btn=True,
             autofocus=True,
             elem_id="question",
@@ -83,7 +87,7 @@ class ChatPage:
     @property
     def greeted(self) -> list[Any]:
         """The outputs of `greet`."""
-        return [self.conversations.list, self.product, self.chat, self.model, self.guide, self.question, self.adapter]
+        return [self.conversations.list, self.product, self.chat, self.model, self.guide, self.question, self.models.box]
 
     def wire(self, app: gr.Blocks) -> None:
         """Connect the handlers; called once all pages are laid out."""
@@ -93,107 +97,125 @@ class ChatPage:
         self.editor.wire(self.evidence.answer_id)
         self.chat.select(self.choose_answer, self.conversation_id, self.opened, **QUIET)
         editing = list(dict.fromkeys([*self.opened, *self.editor.outputs]))
-        disliked = self.chat.like(self.dislike, self.conversation_id, editing, **QUIET)
+        rated = self.chat.like(self.rate, self.conversation_id, editing, **QUIET)
         begun = self.evidence.correct.click(self.editor.open, self.evidence.answer_id, self.editor.outputs, **QUIET)
-        for event in (disliked, begun):
+        for event in (rated, begun):
             event.then(None, js=SHOW_EDITOR)
         app.load(self.greet, None, self.greeted, **QUIET)
 
     def _wire_asking(self) -> None:
         """All ways to ask share one queue for the model; a stop or a failure gives the question back."""
-        outputs = [*self.opened, self.question, self.asked, self.written]
-        how = [self.conversation_id, self.product, self.adapter]
+        outputs = [*self.opened, self.question, self.asked, self.answering, self.written]
+        how = [self.conversation_id, self.product, self.models.box]
         queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, **QUIET}  # serve.queue has the line
         asking = [
             self.question.submit(self.ask, [self.question, *how], outputs, **queue),
             self.chat.example_select(self.ask_example, how, outputs, **queue),
             self.chat.retry(self.retry, how, outputs, **queue),
+            self.chat.edit(self.edit, how, outputs, **queue),
         ]
-        self.question.stop(self.stop, [self.asked, self.written, *how], outputs, cancels=[*asking], **QUIET)
+        stopped = [self.conversation_id, self.asked, self.answering, self.written]
+        self.question.stop(self.stop, stopped, outputs, cancels=[*asking], **QUIET)
         self.chat.undo(self.undo, self.conversation_id, outputs, **QUIET)
         for event in asking:
             event.failure(self.give_back, [self.conversation_id, self.asked], outputs, **QUIET)
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    def ask(self, question: str, conversation_id: str, product: str, adapter: str = SERVING) -> Iterator[Update]:
-        """Stream the answer; a conversation begins with its first answer, so an unanswered question leaves nothing."""
-        if question.strip():
-            yield from self._answer(question.strip(), conversation_id, self._turns(conversation_id), product, adapter)
+    def ask(self, question: str, conversation_id: str, product: str, model: str = SERVING) -> Iterator[Update]:
+        """Stream the answer; the question is kept from the moment it is asked (serve.recording)."""
+        if question := readable(question):
+            yield from self._answer(question, conversation_id, self._turns(conversation_id), product, model)
         else:
             yield {self.question: gr.Textbox(value="", placeholder="Type a question first")}
 
-    def ask_example(self, conversation_id: str, product: str, adapter: str, event: gr.SelectData) -> Iterator[Update]:
-        yield from self.ask(event.value["text"], conversation_id, product, adapter)
+    def ask_example(self, conversation_id: str, product: str, model: str, event: gr.SelectData) -> Iterator[Update]:
+        yield from self.ask(event.value["text"], conversation_id, product, model)
 
-    def retry(self, conversation_id: str, product: str, adapter: str = SERVING) -> Iterator[Update]:
+    def retry(self, conversation_id: str, product: str, model: str = SERVING) -> Iterator[Update]:
         """Ask the last question again; its old answer goes when the new one is there."""
-        *turns, last = self._turns(conversation_id)
-        yield from self._answer(last.question, conversation_id, turns, product, adapter)
-        self.context.store.delete_answer(last.answer_id)
-        yield self.open(conversation_id)
+        turns = self._turns(conversation_id)
+        last = grouped(turns)[-1]
+        yield from self._answer(last[0].question, conversation_id, turns[: -len(last)], product, model, last)
+
+    def edit(self, conversation_id: str, product: str, model: str, event: gr.EditData) -> Iterator[Update]:
+        """Ask a question of one's own in other words; its old answer and what followed go when the new one is there."""
+        turns, old = self._turns(conversation_id), self._turn_at(conversation_id, event.index)
+        first = turns.index(old)
+        question = html.unescape(str(event.value)).strip()
+        if question in ("", old.question):
+            yield self.open(conversation_id)
+        else:
+            yield from self._answer(question, conversation_id, turns[:first], product, model, turns[first:])
 
     def undo(self, conversation_id: str) -> Update:
         """Take the last question and its answer back; the question stands in the box to be changed and asked again."""
-        *_, last = self._turns(conversation_id)
-        self.context.store.delete_answer(last.answer_id)
-        return {**self.open(conversation_id), self.question: _ready(last.question)}
+        *_, last = grouped(self._turns(conversation_id))
+        for answer in last:
+            self.context.store.delete_answer(answer.answer_id)
+        return {**self.open(conversation_id), self.question: _ready(last[0].question)}
 
     def _answer(
-        self, question: str, conversation_id: str, turns: Sequence[Answer], product: str, adapter: str
+        self, question: str, conversation_id: str, turns: Sequence[Answer], product: str, model: str, old: Sequence[Answer] = ()
     ) -> Iterator[Update]:
-        shown = [*messages(turns), _user(question)]
+        """The answer, or two side by side, in the place of the `old` ones."""
+        with shown():
+            adapters = self.models.chosen(model)
+        before = [*messages(turns), question_message(question)]
         busy = gr.Textbox(value="", submit_btn=False, stop_btn=True)
-        yield {self.chat: [*shown, _bot(partial_html(""))], self.question: busy, self.asked: question, self.written: ""}
-        owner = self.context.user().name
-        for piece in self._pieces(question, turns, product, adapter):
-            if isinstance(piece, Waiting):
-                yield {self.chat: [*shown, _bot(partial_html(f"Number {piece.place} in the queue…"))]}
-                continue
-            if isinstance(piece, str):
-                yield {self.chat: [*shown, _bot(partial_html(piece))], self.written: piece}
-                continue
-            conversation_id = conversation_id or self.context.store.create_conversation(title_of(question), owner)
-            self.context.store.save_answer(piece, conversation_id, owner)
-            yield {**self.open(conversation_id), self.question: _ready()}
+        reading = [*before, bot_message(partial_html(""))]
+        yield {self.chat: reading, self.question: busy, self.asked: question, self.answering: "", self.written: ""}
+        user, first = self.context.user().name, ""
+        for side, adapter in zip(SIDES if len(adapters) > 1 else ("",), adapters, strict=True):
+            name = model_name(adapter or "")
+            with Recording(self.context.store, question, conversation_id, user, first) as record:
+                conversation_id, first = record.conversation_id, first or record.answer_id
+                yield {self.conversation_id: conversation_id, self.answering: record.answer_id, self.written: ""}
+                for piece in self._pieces(record, question, turns, product, adapter):
+                    if isinstance(piece, Waiting):
+                        line = f"Number {piece.place} in the queue…"
+                        yield {self.chat: [*before, bot_message(partial_html(line, side, name))]}
+                    elif isinstance(piece, str):
+                        yield {self.chat: [*before, bot_message(partial_html(piece, side, name))], self.written: piece}
+                    else:
+                        record.finish(piece)
+                        before.append(bot_message(answer_html(piece, side, name)))
+        for answer in old:
+            self.context.store.delete_answer(answer.answer_id)
+        yield {**self.open(conversation_id), self.question: _ready()}
 
-    def _pieces(self, question: str, turns: Sequence[Answer], product: str, adapter: str) -> Iterator[Waiting | str | Answer]:
+    def _pieces(
+        self, record: Recording, question: str, turns: Sequence[Answer], product: str, adapter: str | None
+    ) -> Iterator[Waiting | str | Answer]:
         """Places in the queue, the text so far, at most once every REDRAW seconds, and at last the Answer."""
         text, drawn = "", 0.0
+        history = [turn for turn in turns if not turn.beside]
         try:
-            for piece in self.context.answer(question, turns, _product(product), self._adapter(adapter)):
+            for piece in self.context.answer(question, history, _product(product), adapter, found=record.found):
                 if not isinstance(piece, str):
                     yield piece
                     continue
                 text += piece
+                record.wrote(text)
                 if time.monotonic() - drawn > REDRAW:
                     drawn = time.monotonic()
                     yield text
         except UserError as error:
             raise gr.Error(escape(str(error)), title="No answer", print_exception=False) from error
 
-    def stop(self, asked: str, written: str, conversation_id: str, product: str, adapter: str = SERVING) -> Update:
+    def stop(self, conversation_id: str, asked: str, answering: str, written: str) -> Update:
         """Keep what was written, marked as stopped; where nothing was, the question goes back into the box."""
         turns = self._turns(conversation_id)
-        if not written.strip() or (turns and turns[-1].question == asked):  # it was ready before the stop came
-            return self.give_back(conversation_id, "" if written.strip() else asked)
-        owner, chosen = self.context.user().name, self._adapter(adapter)
-        answerer = self.context.answerer if chosen is None else self.context.answerer_with(chosen)
-        answer = answerer.stopped(asked, written, turns, _product(product))
-        conversation_id = conversation_id or self.context.store.create_conversation(title_of(asked), owner)
-        self.context.store.save_answer(answer, conversation_id, owner)
-        return {**self.open(conversation_id), self.question: _ready()}
-
-    def _adapter(self, chosen: str) -> str | None:
-        """What the model picker's value is for ServeContext.answer."""
-        if chosen in (SERVING, BASE):
-            return None if chosen == SERVING else ""
-        if chosen not in self.context.adapters():
-            raise UserError(f"adapter {chosen!r} is not there any more; choose another model")
-        return chosen
+        if answering not in {turn.answer_id for turn in turns}:
+            return self.give_back(conversation_id, asked)
+        if not keep_stopped(self.context.store, answering, written):
+            return self.give_back(drop_question(self.context.store, conversation_id, answering), asked)
+        return self.give_back(conversation_id, "")
 
     def give_back(self, conversation_id: str, asked: str) -> Update:
         """Back to the last whole answer, with the question in the box to be changed or asked again."""
+        if self.context.store.owner_of_conversation(conversation_id) is None:  # it was begun with this question
+            conversation_id = ""
         return {**self.open(conversation_id), self.question: _ready(asked)}
 
     # -- conversations -------------------------------------------------------------------------------------------------
@@ -203,7 +225,7 @@ class ChatPage:
         turns = self._turns(conversation_id)
         return {
             self.conversation_id: conversation_id,
-            self.chat: messages(turns),
+            self.chat: gr.Chatbot(list[Any](messages(turns)), feedback_value=self._thumbs(turns)),
             **self.conversations.show(conversation_id),
             **self._show_sources(turns[-1] if turns else None),
         }
@@ -214,10 +236,24 @@ class ChatPage:
         """Show the sources of the answer that was clicked."""
         return self._show_sources(self._turn_at(conversation_id, event.index))
 
-    def dislike(self, conversation_id: str, event: gr.LikeData) -> Update:
-        """Thumbs down: the correction editor for that answer."""
+    def rate(self, conversation_id: str, event: gr.LikeData) -> Update:
+        """Thumbs up or down, recorded; down opens the correction editor for that answer. The same thumb again takes it back."""
         answer = self._turn_at(conversation_id, event.index)
-        return {**self._show_sources(answer), **self.editor.open(answer.answer_id)}
+        pair = next(group for group in grouped(self._turns(conversation_id)) if answer in group)
+        rating = 1 if event.liked is True else -1 if event.liked is False else 0
+        other = next((row.answer_id for row in pair if row is not answer), "")
+        preferred = f"preferred to {other}" if other and rating > 0 else ""
+        self.context.store.rate(answer.answer_id, self.context.user().name, rating, preferred)
+        if rating < 0:
+            return {**self._show_sources(answer), **self.editor.open(answer.answer_id)}
+        if preferred:
+            gr.Info(f"Recorded: {escape(model_name(answer.adapter_id))} is preferred.", duration=3)
+        return self._show_sources(answer)
+
+    def _thumbs(self, turns: Sequence[Answer]) -> list[str | None]:
+        """What the user said of each answer, in the order shown."""
+        given = self.context.store.ratings_of([turn.answer_id for turn in turns], self.context.user().name)
+        return [{1: "Like", -1: "Dislike"}.get(given.get(turn.answer_id, 0)) for turn in turns]
 
     # -- state of the page ---------------------------------------------------------------------------------------------
 
@@ -235,16 +271,8 @@ class ChatPage:
             self.model_html(),
             gr.HTML(visible=not documents),
             gr.Textbox(interactive=bool(documents)),
-            self._model_choices(),
+            self.models.choices(),
         ]
-
-    def _model_choices(self) -> gr.Dropdown:
-        """The model that serves, its base and its adapters, where there is something to choose."""
-        adapters, promoted = self.context.adapters(), self.context.answerer.adapter_id
-        others = [(f"Adapter {name}", name) for name in adapters if name != promoted]
-        base = [("Base model", BASE)] if promoted else []
-        serving = f"Adapter {promoted}" if promoted else "Base model"
-        return gr.Dropdown([(serving, SERVING), *base, *others], value=SERVING, visible=bool(adapters))
 
     def model_html(self) -> str:
         note = ' <span class="badge partly">demonstration model</span>' if self.context.demonstration else ""
@@ -255,26 +283,11 @@ class ChatPage:
         return self.context.own_turns(conversation_id)
 
     def _turn_at(self, conversation_id: str, index: int | tuple[int, int]) -> Answer:
-        """The answer of message `index`; messages come in pairs of question and answer."""
-        message = index if isinstance(index, int) else index[0]
-        return self._turns(conversation_id)[message // 2]
+        """The answer of message `index`, or the first one that it asks for."""
+        return placed(self._turns(conversation_id))[index if isinstance(index, int) else index[0]][1]
 
     def _show_sources(self, answer: Answer | None) -> Update:
         return {**self.evidence.show(answer), self.editor.panel: gr.Column(visible=False)}
-
-
-def messages(turns: Sequence[Answer]) -> list[dict[str, str]]:
-    """The turns as chat messages, question and answer by turns."""
-    pairs = ((_user(turn.question), _bot(answer_html(turn))) for turn in turns)
-    return [message for pair in pairs for message in pair]
-
-
-def _user(question: str) -> dict[str, str]:
-    return {"role": "user", "content": escape(question)}
-
-
-def _bot(content: str) -> dict[str, str]:
-    return {"role": "assistant", "content": content}
 
 
 def _product(chosen: str) -> str:

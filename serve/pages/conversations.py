@@ -82,9 +82,3 @@ def export_html(conversation_id: str) -> str:
     href = f"conversations/{conversation_id}/export?to="
     links = (f'<a class="download" href="{href}{to}" download>{name}</a>' for to, name in (("md", "Markdown"), ("json", "JSON")))
     return f"<p>Export: {' · '.join(links)}</p>"
-
-
-def title_of(question: str, most: int = 60) -> str:
-    """A conversation's first title: its first question on one line, at most `most` characters."""
-    line = " ".join(question.split())
-    return line if len(line) <= most else line[: most - 1].rsplit(" ", 1)[0] + "…"

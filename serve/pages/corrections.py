@@ -25,6 +25,7 @@ EMPTY = (
     '<div class="empty"><b>Nothing here</b><p>Correct an answer in the chat with the thumb or “Correct this answer”. '
     "Approved corrections are what the next tuning learns from.</p></div>"
 )
+NONE = '<div class="empty"><b>Nothing here</b><p>No correction passes these filters.</p></div>'
 EXPORT = '<a class="download" href="corrections/export" download="corrections.jsonl">Export all as JSONL</a>'
 
 
@@ -82,18 +83,28 @@ class CorrectionsPage:
         rows = {n: row for n, row in everything.items() if _passes(row, status, fault, words)}
         if number not in rows:
             number = next(iter(rows), None)
-        choices = [(f"{n}  {correction.question}", n) for n, correction in rows.items()]
+        choices = [(f"{n} · {correction.question}", n) for n, correction in rows.items()]
         exchange = gr.Accordion(visible=judging)
         hidden = gr.Row(visible=False)
         if number is None:
-            return [gr.Radio([], value=None), EMPTY, hidden, gr.skip(), gr.skip(), gr.Accordion(visible=False), "", exchange]
+            return [
+                gr.Radio([], value=None),
+                NONE if everything else EMPTY,
+                hidden,
+                gr.skip(),
+                gr.skip(),
+                gr.Accordion(visible=False),
+                "",
+                exchange,
+            ]
         chosen = rows[number]
+        alike = twins(chosen, list(everything.values()))
         detail = correction_html(
             number,
             chosen,
             fault_of(chosen, self.context.answerer.retriever),
             personal_data(chosen),
-            {n: row for n, row in everything.items() if row in twins(chosen, list(everything.values()))},
+            {n: row for n, row in everything.items() if row in alike},
         )
         buttons = [gr.Button(interactive=chosen.status != "rejected"), gr.Button(interactive=chosen.status != "approved")]
         editing = gr.Accordion(visible=judging, open=False)

@@ -13,7 +13,7 @@ from serve.ingest_job import Progress
 from serve.render import note_html
 from serve.render_pages import chunks_html, documents_html, progress_html
 from serve.session import ServeContext
-from serve.uploads import FILE_TYPES, add_upload, delete_upload
+from serve.uploads import FILE_TYPES, MOST_FILES, add_uploads, delete_upload
 
 
 class DocumentsPage:
@@ -22,7 +22,7 @@ class DocumentsPage:
         self.changed = gr.State(0)  # counts changes of the index made here; the chat page follows it
         with gr.Column(elem_classes="page"):
             gr.HTML("<h2>Documents</h2><p class='muted'>What the bot answers from. Files stay on this computer.</p>")
-            with gr.Row(elem_id="add-documents"):
+            with gr.Row(elem_id="add-documents") as self.adding:
                 self.files = gr.File(file_count="multiple", file_types=FILE_TYPES, label="Manuals", height=150, scale=3)
                 with gr.Column(scale=2, min_width=240):
                     self.product = gr.Textbox(label="Product (optional)", placeholder="as your users call it", max_length=80)
@@ -39,7 +39,7 @@ class DocumentsPage:
             self.chunks = gr.HTML("", elem_id="chunks")
 
     def wire(self, app: gr.Blocks) -> None:
-        shown = [self.table, self.chosen, self.delete, self.chunks, self.confirm]
+        shown = [self.table, self.adding, self.chosen, self.delete, self.chunks, self.confirm]
         indexing: dict[str, Any] = {"concurrency_id": "index", "concurrency_limit": 1, "show_progress": "hidden"}
         added = self.add.click(self.index_files, [self.files, self.product], [self.progress, self.files], **indexing)
         added.then(self.show, None, shown, show_progress="hidden").then(_count, self.changed, self.changed)
@@ -56,7 +56,8 @@ class DocumentsPage:
         rows = [(document, len(index.chunks(document.doc_id))) for document in index.documents()] if index else []
         choices = [(document.title, document.doc_id) for document, _ in rows]
         closed = [gr.Button(interactive=False), "", gr.Row(visible=False)]
-        return [documents_html(rows), gr.Dropdown(choices, value=None), *closed]
+        adding = gr.Row(visible=self.context.user().may("reviewer"))
+        return [documents_html(rows), adding, gr.Dropdown(choices, value=None), *closed]
 
     def index_files(self, files: list[str] | None, product: str) -> Iterator[tuple[str, Any]]:
         """Keep each upload in the workspace, index it there, and say for each file what came of it."""
@@ -65,17 +66,17 @@ class DocumentsPage:
             return
         notes: list[str] = []
         user = self.context.user("reviewer")
-        for file in map(Path, files):
-            yield "".join(notes) + progress_html(f"{file.name}: opening", 0, 0), gr.skip()
-            try:
-                for report in add_upload(self.context, file, file.name, user, product):
-                    if isinstance(report, Progress):
-                        yield "".join(notes) + progress_html(f"{file.name}: {report.stage}", report.done, report.total), gr.skip()
-                    else:
-                        notes.append(note_html(f"{file.name}: {outcome(report)}"))
-            except UserError as error:
-                file.unlink(missing_ok=True)
-                notes.append(note_html(f"{file.name}: {error}"))
+        uploads = [(Path(file), Path(file).name) for file in files]
+        if len(uploads) > MOST_FILES:
+            yield note_html(f"{len(uploads)} files at once; at most {MOST_FILES}, or one .zip."), gr.skip()
+            return
+        yield progress_html(f"{uploads[0][1]}: opening", 0, 0), gr.skip()
+        for n, report in add_uploads(self.context, uploads, user, product):
+            name = uploads[n][1]
+            if isinstance(report, Progress):
+                yield "".join(notes) + progress_html(f"{name}: {report.stage}", report.done, report.total), gr.skip()
+            else:
+                notes.append(note_html(f"{name}: {report if isinstance(report, UserError) else outcome(report)}"))
         yield "".join(notes), None
 
     def inspect(self, doc_id: str | None) -> tuple[str, Any, Any]:

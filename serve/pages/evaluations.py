@@ -10,11 +10,12 @@ import gradio as gr
 
 from emendo.records import UserError
 from serve.auth import shown
+from serve.pages.drafts import DraftsSection
 from serve.render import note_html
 from serve.render_learning import flips_html, promotions_html, report_html
 from serve.session import ServeContext
 from sft.adapters import list_adapters
-from sft.promotion import judged_adapter, promote, read_reports, roll_back
+from sft.promotion import judged_adapter, keep, promote, read_reports, roll_back
 
 EMPTY = (
     '<div class="empty"><b>No evaluation yet</b><p>Compare base and tuned on held-out questions: '
@@ -32,6 +33,7 @@ class EvaluationsPage:
             self.report = gr.HTML(EMPTY, elem_id="report")
             with gr.Row(elem_id="decide") as self.decide:
                 self.promote = gr.Button("Promote", size="sm", variant="primary", elem_id="promote")
+                self.keep = gr.Button("Keep what serves", size="sm", elem_id="keep")
                 self.roll_back = gr.Button("Roll back", size="sm", elem_id="roll-back")
             with gr.Accordion("Promote against the verdict", open=False, visible=False, elem_id="overrule") as self.overrule:
                 self.reason = gr.Textbox(label="Why? It is recorded with the promotion.", max_length=500, elem_id="reason-given")
@@ -39,16 +41,19 @@ class EvaluationsPage:
             with gr.Accordion("Answers that changed", open=False):
                 self.flips = gr.HTML("", elem_id="flips")
             self.history = gr.HTML("", elem_id="promotions")
+            self.drafts = DraftsSection(context)
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.runs, self.report, self.promote, self.roll_back, self.overrule, self.flips, self.history]
+        return [self.runs, self.report, self.promote, self.keep, self.roll_back, self.overrule, self.flips, self.history]
 
     def wire(self, tab: gr.Tab) -> None:
+        self.drafts.wire(tab)
         tab.select(self.show, self.runs, self.outputs, **QUIET)
         self.runs.input(self.show, self.runs, self.outputs, **QUIET)
         self.promote.click(self.promote_one, self.runs, self.outputs, **QUIET)
         self.force.click(self.promote_one, [self.runs, self.reason], self.outputs, **QUIET)
+        self.keep.click(self.keep_serving, self.runs, self.outputs, **QUIET)
         self.roll_back.click(self.back, self.runs, self.outputs, **QUIET)
 
     def show(self, run: str | None) -> list[Any]:
@@ -56,12 +61,13 @@ class EvaluationsPage:
         if not self.context.user().may("reviewer"):
             off = gr.Button(visible=False)
             told = note_html("Evaluations are for reviewers and admins.")
-            return [gr.Dropdown(visible=False), told, off, off, gr.Accordion(visible=False), "", ""]
+            return [gr.Dropdown(visible=False), told, off, off, off, gr.Accordion(visible=False), "", ""]
         reports = {file.parent.name: report for file, report in read_reports(self.context.workspace.runs).items()}
         serving, promotions = self.context.store.promoted(), promotions_html(self.context.store.promotions())
         back = gr.Button(interactive=bool(serving))
         if not reports:
-            return [gr.Dropdown([], value=None), EMPTY, gr.Button(interactive=False), back, gr.skip(), "", promotions]
+            off = gr.Button(interactive=False)
+            return [gr.Dropdown([], value=None), EMPTY, off, off, back, gr.skip(), "", promotions]
         name = run if run in reports else list(reports)[-1]
         report, adapter = reports[name], judged_adapter(reports[name])
         judged = adapter in {card.adapter_id for card in list_adapters(self.context.workspace.adapters)} and adapter != serving
@@ -71,6 +77,7 @@ class EvaluationsPage:
             gr.Dropdown(choices[::-1], value=name),
             report_html(report, f"reports/{quote(name)}"),
             gr.Button(interactive=judged and won),
+            gr.Button(interactive=judged),
             back,
             gr.Accordion(visible=judged and not won),
             flips_html(report["flips"]),
@@ -79,21 +86,27 @@ class EvaluationsPage:
 
     def promote_one(self, run: str, reason: str | None = None) -> list[Any]:
         """Let the adapter of this report serve, by its verdict or for the reason given."""
-        self.context.user("admin")
+        user = self.context.user("admin")
         report = read_reports(self.context.workspace.runs).get(Path(self.context.workspace.runs / str(run) / "report.json"), {})
         with shown():
             if not judged_adapter(report):
                 raise UserError("this report judges no adapter; choose another one")
             if reason is not None and not reason.strip():
                 raise UserError("say why: the reason is recorded with the promotion")
-            adapter = promote(self.context.store, self.context.workspace, judged_adapter(report), reason)
+            adapter = promote(self.context.store, self.context.workspace, judged_adapter(report), reason, user.name)
             self._serve(adapter)
         return self.show(run)
 
+    def keep_serving(self, run: str) -> list[Any]:
+        """Record that the adapter of this report was seen and not taken."""
+        served = keep(self.context.store, run, self.context.user("admin").name)
+        gr.Info(f"Recorded: {served or 'the base model'} goes on to serve.", duration=5)
+        return self.show(run)
+
     def back(self, run: str | None) -> list[Any]:
-        self.context.user("admin")
+        user = self.context.user("admin")
         with shown():
-            self._serve(roll_back(self.context.store))
+            self._serve(roll_back(self.context.store, user.name))
         return self.show(run)
 
     def _serve(self, adapter: str) -> None:

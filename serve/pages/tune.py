@@ -17,6 +17,7 @@ from sft.adapters import list_adapters
 from sft.check import Finding, check_data
 from sft.examples import ExampleSettings, build_examples
 from sft.promotion import judged_adapter, read_reports
+from sft.ratings import learnable
 
 EVERY = 2  # seconds between two looks at a running job
 QUIET: dict[str, Any] = {"show_progress": "hidden"}
@@ -93,10 +94,10 @@ class TunePage:
 
     def data_html(self) -> str:
         """What would be learned, what of it the newest adapter has not seen, and what is wrong with it."""
-        rows = [correction for _, correction in self.context.store.corrections()]
-        opened = Opener(self.context.workspace, self.context.tuned.overrides)
+        settings = Opener(self.context.workspace, self.context.tuned.overrides).settings(ExampleSettings, "examples")
+        rows = learnable(self.context.store, settings.thumbs_up)
         try:
-            data = build_examples(rows, opened.settings(ExampleSettings, "examples"))
+            data = build_examples(rows, settings)
         except UserError as error:
             return note_html(f"Nothing to learn yet: {error}")
         cards = list_adapters(self.context.workspace.adapters)

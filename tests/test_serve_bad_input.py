@@ -1,0 +1,163 @@
+"""What people do to a running app that it must survive: a clear message, nothing lost, no stuck queue."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from running_site import running
+from test_serve_load import QUESTION, SlowChatModel, asked_on_the_page, wait_until
+
+from emendo.records import Answer
+from serve.pages.chat import ChatPage
+from serve.pages.documents import DocumentsPage
+from serve.pages.tune import TunePage
+from serve.session import ServeContext, ServeSettings
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServeContext, str]]:
+    """Takes files of 1 MB at most."""
+    with running(tmp_path_factory.mktemp("site"), settings=ServeSettings(max_file_mb=1)) as found:
+        yield found
+
+
+def last_of(lines: Iterator[str]) -> dict[str, Any]:
+    """How the event of a page ended."""
+    return dict(json.loads(next(line for line in lines if "process_completed" in line).removeprefix("data: ")))
+
+
+def still_answers(url: str) -> None:
+    body = {"messages": [{"role": "user", "content": QUESTION}]}
+    reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
+    assert "40 hours" in reply["choices"][0]["message"]["content"]
+    text = httpx.get(f"{url}/metrics").text
+    assert "emendo_queue_running 0.0" in text
+    assert "emendo_queue_waiting 0.0" in text
+
+
+@pytest.mark.parametrize("path", ["/documents", "/gradio_api/upload"])
+@pytest.mark.parametrize("length_told", [True, False])
+def test_a_file_that_is_too_large_is_refused(site: tuple[ServeContext, str], path: str, length_told: bool) -> None:
+    context, url = site
+    before = sorted(context.workspace.root.rglob("*"))
+    piece = b"--x\r\ncontent-disposition: form-data; name=files; filename=a.md\r\n\r\n" + b"a" * 2**20
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    if length_told:
+        headers["content-length"] = str(3 * len(piece))
+    try:
+        reply = httpx.post(f"{url}{path}", content=iter([piece] * 3), headers=headers, timeout=60)
+    except httpx.WriteError:  # the answer came, and the connection was closed, before all was sent
+        assert length_told
+    else:
+        assert reply.status_code == 413
+        assert "taken at once" in reply.text or "maximum allowed size" in reply.text
+    assert sorted(context.workspace.root.rglob("*")) == before
+    still_answers(url)
+
+
+def test_many_files_at_once_have_a_row_each(site: tuple[ServeContext, str]) -> None:
+    context, url = site
+    texts = [(f"pan{n}.md", f"# Pan {n}\n\nPan {n} holds {n + 1} litres.\n") for n in range(12)]
+    files = [("files", (name, text.encode())) for name, text in [*texts, ("pan1.md", "# Other"), ("pan.exe", "")]]
+    *rows, same, wrong = httpx.post(f"{url}/documents", files=files, timeout=300).json()
+    assert [(row["file"], row["added"]) for row in rows] == [(name, 1) for name, _ in texts]
+    assert same["error"] == "pan1.md: another file of this upload has the same name; rename one"
+    assert "expected a manual" in wrong["error"]
+    assert len(context.documents()) == 14
+    with gr.Blocks(analytics_enabled=False):
+        (told, _), *_ = DocumentsPage(context).index_files(["a.md"] * 101, "")
+    assert "101 files at once; at most 100" in told
+    assert not list(context.workspace.sources.glob(".*"))
+    still_answers(url)
+
+
+def test_an_upload_waits_for_another_and_a_deletion_says_so(site: tuple[ServeContext, str], tmp_path: Path) -> None:
+    context, url = site
+    (tmp_path / "pot.md").write_text("# Pot\n\nThe pot holds 3 litres.\n", encoding="utf-8")
+    with gr.Blocks(analytics_enabled=False):
+        adding = DocumentsPage(context).index_files([str(tmp_path / "pot.md")], "")
+    with context.indexing:
+        next(adding)
+        assert "waiting for another upload" in next(adding)[0]
+        refused = httpx.delete(f"{url}/documents/lamp", timeout=60)
+    *_, (told, _) = adding
+    assert "passages" in told
+    assert refused.status_code == 409
+    assert "manuals are being added" in refused.json()["error"]["message"]
+    assert "lamp" in {document.doc_id for document in context.documents()}
+
+
+def test_a_question_of_twenty_thousand_words_is_refused_with_its_length(site: tuple[ServeContext, str]) -> None:
+    context, url = site
+    with asked_on_the_page(url, "word " * 20_000) as lines:
+        ended = last_of(lines)
+    assert not ended["success"]
+    assert "99999 characters; at most 4000 are read" in ended["output"]["error"]
+    assert context.store.conversations() == []
+    still_answers(url)
+
+
+@pytest.mark.parametrize("junk", ["\x00\x01\x7f", "\ud83d"])
+def test_binary_in_a_question_is_left_out(site: tuple[ServeContext, str], junk: str) -> None:
+    context, url = site
+    with asked_on_the_page(url, f"{junk}{QUESTION}\x00", f"tab {len(junk)}") as lines:
+        assert last_of(lines)["success"]
+    (row,) = context.store.conversations()
+    (answer,) = context.store.turns(row["conversation_id"])
+    assert answer.question == row["title"] == QUESTION
+    assert "40 hours" in answer.text
+    context.store.delete_conversation(row["conversation_id"])
+    with asked_on_the_page(url, junk, "only junk") as lines:
+        assert "Type a question first" in str(last_of(lines))
+    sent = {"messages": [{"role": "user", "content": f"\x00{QUESTION}"}]}
+    assert httpx.post(f"{url}/v1/chat/completions", json=sent, timeout=60).status_code == 200
+    for path, body in (("/search", {"query": junk}), ("/v1/embeddings", {"input": junk}), ("/v1/chat/completions", sent)):
+        whole = json.dumps(body | {"model": junk})
+        reply = httpx.post(url + path, content=whole, headers={"content-type": "application/json"}, timeout=60)
+        assert reply.status_code < 500
+    assert context.store.conversations() == []
+
+
+def test_a_page_of_noise_is_answered_like_any_question(site: tuple[ServeContext, str]) -> None:
+    _, url = site
+    noise = bytes(range(256)).decode("latin-1") * 10
+    reply = httpx.post(f"{url}/v1/chat/completions", json={"messages": [{"role": "user", "content": noise}]}, timeout=60)
+    assert reply.status_code == 200
+    still_answers(url)
+
+
+def test_tuning_started_twice_says_so(site: tuple[ServeContext, str]) -> None:
+    context, _ = site
+    with gr.Blocks(analytics_enabled=False):
+        page = TunePage(context)
+    page.begin("tune")
+    with pytest.raises(gr.Error, match="under way already"):
+        page.begin("tune")
+    wait_until(lambda: not context.tuning.state().running, 60)
+
+
+def test_a_document_deleted_in_the_middle_of_an_answer_costs_that_answer_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, SlowChatModel(otherwise="The battery lasts 40 hours. [1]")) as (context, url):
+        with asked_on_the_page(url, QUESTION) as lines:
+            next(line for line in lines if "battery" in line)
+            assert httpx.delete(f"{url}/documents/kettle", timeout=60).status_code == 200
+            assert last_of(lines)["success"]
+        (row,) = context.store.conversations()
+        (answer,) = context.store.turns(row["conversation_id"])
+        assert answer.text == "The battery lasts 40 hours. [1]"
+        assert answer.citations[0].doc_id == "kettle"
+        with gr.Blocks(analytics_enabled=False):
+            page = ChatPage(context)
+        shown = page.open(row["conversation_id"])
+        assert "40 hours" in html.unescape(shown[page.evidence.sources])
+        assert "not where it was indexed from" in page.evidence.turn_page(answer.answer_id, gr.EventData(None, {"hit": 0}))
+        *_, later = context.answer(QUESTION, [answer])
+        assert isinstance(later, Answer)
+        assert {hit.chunk.doc_id for hit in later.hits} == {"lamp"}
