@@ -58,7 +58,7 @@ def _next_units(
         if plans[row].begun and (
             not options[row]
             or max(map(len, options[row])) > room[row]
-            or stop_probability(options[row], stop_ids, reader.next_token(row)) >= 0.5
+            or (not plans[row].undecided and stop_probability(options[row], stop_ids, reader.next_token(row)) >= 0.5)
         ):
             del options[row]
     deep = [(row, prefix) for row, texts in options.items() for prefix in branches(texts) if prefix]

@@ -17,6 +17,10 @@ from typing import Any
 
 from emendo.units import split_units
 
+# Nats between the two likeliest units below which both are printed. On the sample corrections the base stated .44 of the facts
+# without it and .46 with it, the tuned model .49 and .52, in 2 words more (0.5 to 2 nats tried).
+NEARLY = 1.0
+
 Tokens = tuple[int, ...]
 Logprobs = Callable[[Tokens], Any]  # what was written since the last choice -> log-probabilities of the next token, (vocabulary,)
 
@@ -52,6 +56,12 @@ class VerbatimPlan:
         self._tokenizer = tokenizer
         self._left = most_units
         self.begun = False
+        self._second: _Candidate | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a second unit is printed, whatever the model thinks of going on."""
+        return self._second is not None
 
     def options(self) -> list[Tokens]:
         """The token ids of everything that may be printed next; none when nothing may."""
@@ -65,7 +75,8 @@ class VerbatimPlan:
     def choose(self, options: Sequence[Tokens], logprobs: Logprobs) -> Tokens:
         """Take the best of `options`, which are then printed.
 
-        The search has a say in where an answer begins; how it goes on is for the model, which has read what it has written.
+        The search has a say in where an answer begins; how it goes on is for the model, which has read what it has written. Where
+        a second unit was nearly as likely as the first, it follows.
         """
         if self.refusing:
             self._left, self.begun = 0, True
@@ -73,7 +84,12 @@ class VerbatimPlan:
         scores = tree_logprobs(options, logprobs)
         if not self.begun:
             scores = [own + c.evidence for own, c in zip(scores, self._open, strict=True)]
-        best = max(range(len(scores)), key=scores.__getitem__)
+        elif self._second is not None:
+            own = [self._open[n * len(self._open) // len(options)] for n in range(len(options))]
+            scores = [score if c is self._second else -math.inf for score, c in zip(scores, own, strict=True)]
+        best, *others = sorted(range(len(scores)), key=lambda n: -scores[n])
+        near = not self.begun and bool(others) and scores[best] - scores[others[0]] < NEARLY
+        self._second = self._open[others[0]] if near else None
         self._open.pop(best * len(self._open) // len(options))
         self.begun = True
         self._left -= 1

@@ -192,6 +192,14 @@ def test_verbatim_answers_weigh_the_models_choice_against_the_searchs(tiny_model
     assert first([0.5, 0.0]) == "Close it. [1]", "half a nat weighs less than twice the probability"
     assert first([1.0]) == "Close it. [1]", "scores of other units than these say nothing"
 
+    plan = VerbatimPlan(tokenizer, ["Open it. Close it."], "No.", [0.5, 0.0])
+    plan.choose(plan.options(), lambda prefix: likes)
+    assert plan.undecided, "the other unit is nearly as likely, so it follows"
+    assert tokenizer.decode(plan.choose(plan.options(), lambda prefix: likes)).strip() == "Open it. [1]"
+    plan = VerbatimPlan(tokenizer, ["Open it. Close it."], "No.", [0.0, 3.0])
+    plan.choose(plan.options(), lambda prefix: likes)
+    assert not plan.undecided
+
     options = [(one["O"], 5, 6), (one["O"], 5, 7), (one["C"], 8)]
     shares = [math.exp(share) for share in tree_logprobs(options, lambda prefix: likes)]
     assert shares == pytest.approx([1 / 6, 1 / 6, 2 / 3])
