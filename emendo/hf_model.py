@@ -185,11 +185,11 @@ class HFChatModel(BaseChatModel):
         import torch
         from transformers import StoppingCriteriaList
 
-        prompts = [request.prompt for request in requests]
-        width, pad = max(map(len, prompts)), self._pad
+        from emendo.prompt_reader import left_padded
+
         device = next(self.model.parameters()).device
-        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        ids, mask = left_padded([request.prompt for request in requests], self._pad, device)
+        width = ids.shape[1]
         options: dict[str, Any] = {}
         if streams:
             options["streamer"] = StepStreamer(streams, self.stop_ids)

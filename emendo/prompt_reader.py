@@ -16,11 +16,8 @@ class PromptReader:
         self.rows = list(range(len(prompts)))
         self._model, self._pad = model, pad
         self._device = next(model.parameters()).device
-        width = max(map(len, prompts))
-        ids = [[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        self._mask = torch.tensor(mask, device=self._device)
-        out = self._forward(torch.tensor(ids, device=self._device), self._mask, None, last=True)
+        ids, self._mask = left_padded(prompts, pad, self._device)
+        out = self._forward(ids, self._mask, None, last=True)
         self._cache = out.past_key_values
         self._next = _logprobs(out.logits[:, -1])
 
@@ -72,6 +69,14 @@ class PromptReader:
                 use_cache=True,
                 logits_to_keep=int(last),
             )
+
+
+def left_padded(prompts: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
+    """Ids and mask, (prompts, longest): all end at the same place, where what is written begins."""
+    width = max(map(len, prompts))
+    ids = [[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def _logprobs(logits: Any) -> Any:

@@ -63,14 +63,18 @@ class VerbatimPlan:
         """Whether a second unit is printed, whatever the model thinks of going on."""
         return self._second is not None
 
+    @property
+    def _gaps(self) -> tuple[str, ...]:
+        """What may stand before the next unit."""
+        return (" ", "\n") if self.begun else ("",)
+
     def options(self) -> list[Tokens]:
         """The token ids of everything that may be printed next; none when nothing may."""
         if self._left == 0:
             return []
         if self.refusing:
             return [self.refusal]
-        gaps = (" ", "\n") if self.begun else ("",)
-        return [_ids(self._tokenizer, gap + candidate.text) for candidate in self._open for gap in gaps]
+        return [_ids(self._tokenizer, gap + candidate.text) for candidate in self._open for gap in self._gaps]
 
     def choose(self, options: Sequence[Tokens], logprobs: Logprobs) -> Tokens:
         """Take the best of `options`, which are then printed.
@@ -82,15 +86,15 @@ class VerbatimPlan:
             self._left, self.begun = 0, True
             return options[0]
         scores = tree_logprobs(options, logprobs)
+        candidates = [candidate for candidate in self._open for _ in self._gaps]
         if not self.begun:
-            scores = [own + c.evidence for own, c in zip(scores, self._open, strict=True)]
+            scores = [own + c.evidence for own, c in zip(scores, candidates, strict=True)]
         elif self._second is not None:
-            own = [self._open[n * len(self._open) // len(options)] for n in range(len(options))]
-            scores = [score if c is self._second else -math.inf for score, c in zip(scores, own, strict=True)]
+            scores = [own if c is self._second else -math.inf for own, c in zip(scores, candidates, strict=True)]
         best, *others = sorted(range(len(scores)), key=lambda n: -scores[n])
         near = not self.begun and bool(others) and scores[best] - scores[others[0]] < NEARLY
-        self._second = self._open[others[0]] if near else None
-        self._open.pop(best * len(self._open) // len(options))
+        self._second = candidates[others[0]] if near else None
+        self._open.remove(candidates[best])
         self.begun = True
         self._left -= 1
         return options[best]
