@@ -50,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, 2 on an error the user can repair, else what the command says (a verdict, for example)."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # oneDNN keeps buffers for each shape of a matrix it has met, 1,024 of them if nobody says otherwise (docs/decisions.md)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     args = build_parser().parse_args(argv)
     for name, default in (("workspace", None), ("overrides", []), ("json", False), ("set_file", None)):
         if not hasattr(args, name):
