@@ -20,6 +20,7 @@ _SIGNAL = re.compile(
     rf"^\W*(?:(?P<loud>{_HAZARD}|NOTE|TIP|HINT)S?\b\s*[:!.：！\-–—]*|(?P<quiet>{_HAZARD}|NOTE|TIP|HINT)\s*[:!,：！])\s*",
     re.IGNORECASE,
 )
+_TRIANGLES = "⚠☢⚡"  # of which the first is printed before a hazard
 _SHOUTED = re.compile(r"^(?:DO NOT|NEVER|DON[’']T) [A-Za-z]+\b")
 _STEP = re.compile(r"^(?:[Ss]tep\s*|STEP\s*)?(\d{1,2})(?:\s*[.):]\s+(?=\S)|[、．]\s*(?=\S)|\s*[-–]\s+(?=[A-Z]))")
 _BULLET = re.compile(r"^[•▪▫◦‣●○■□➢➤✓✔·∙*\uf000-\uf0ff-]\s+(?=\S)|^[–—]\s+(?=\S)|^o\s+(?=[A-Z])")
@@ -78,8 +79,11 @@ def text_block(text: str, page: int | None = None) -> Block:
     return as_warning(Block("paragraph", text, page=page))
 
 
-def starts_anew(last: str, text: str, short: bool) -> bool:
-    """Whether the line `text` begins a new paragraph after the line `last`; `short`: `last` ended well before the margin."""
+def starts_anew(last: str, text: str, short: bool, room: bool = False) -> bool:
+    """Whether the line `text` begins a new paragraph after the line `last`.
+
+    `short`: `last` ended well before the margin; `room`: not well before, but `text`'s first word would have fitted there.
+    """
     if text_block(text).kind != "paragraph":
         return True
     if text[0] in ",;:)":
@@ -87,12 +91,14 @@ def starts_anew(last: str, text: str, short: bool) -> bool:
     ended = last.endswith((".", "!", "?", ":"))
     if ended:
         # A short line without an end of its own is a label, even below a full line.
-        return short or (len(text) < 30 and text[-1] not in ".!?,;" and text[0].isupper())
+        return short or (room and not text[0].islower()) or (len(text) < 30 and text[-1] not in ".!?,;" and text[0].isupper())
     return short and not text[0].islower() and not _FUNCTION_WORD.search(last)
 
 
 def as_warning(block: Block) -> Block:
     """The block, with kind and prefix of a warning when it begins with a signal word in capitals or with its mark."""
+    if block.text[0] in _TRIANGLES and len(block.text) > 2:
+        return replace(block, kind="warning", text=as_warning(replace(block, text=block.text[1:].lstrip("\ufe0f ") or " ")).text)
     match = _SIGNAL.match(block.text)
     if not match or not block.text[match.end() :]:
         return replace(block, kind="warning") if _SHOUTED.match(block.text) else block

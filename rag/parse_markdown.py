@@ -77,6 +77,24 @@ def join_wrapped(text: str) -> list[str]:
     return found
 
 
+def _table_of_contents(tokens: Sequence[Token], position: int) -> int:
+    """Where the list that opens here ends, if all of its items are links and most of them lead into the page itself; else 0.
+
+    Its entries say what others say better, most of all in an FAQ, where they are the questions.
+    """
+    end = next(
+        n for n, token in enumerate(tokens[position:], position) if token.level == tokens[position].level and token.nesting < 0
+    )
+    places: list[str] = []
+    for token in tokens[position:end]:
+        if token.type == "inline":
+            children = [child for child in token.children or () if child.content.strip() or child.nesting]
+            if not children or children[0].type != "link_open" or children[-1].type != "link_close":
+                return 0
+            places += [str(child.attrGet("href")) for child in children if child.type == "link_open"]
+    return end + 1 if 2 * sum(place.startswith("#") for place in places) > len(places) else 0
+
+
 class _Walker:
     """One pass over the tokens; keeps where it is in lists and quotes."""
 
@@ -102,6 +120,8 @@ class _Walker:
             return position + 3
         if token.type == "table_open":
             return self._table(position)
+        if token.type in ("bullet_list_open", "ordered_list_open") and (end := _table_of_contents(self.tokens, position)):
+            return end
         if token.type == "paragraph_open":
             self._paragraph(inline_text(self.tokens[position + 1]))
             return position + 3

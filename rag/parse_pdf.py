@@ -14,21 +14,23 @@ from emendo.records import Block, Box
 from rag.outline import (
     Reading,
     is_contents_line,
-    is_contents_title,
     is_signal_word,
     join_lines,
     readable_title,
     starts_anew,
     text_block,
 )
+from rag.pdf_columns import find_columns
+from rag.pdf_furniture import drop_furniture
 from rag.pdf_headings import find_headings
-from rag.pdf_lines import HYPHEN, Line, Page, open_pdf, read_outline, read_pages
+from rag.pdf_lines import HYPHEN, Line, Page, around, open_pdf, read_outline, read_pages
+from rag.pdf_order import order
 from rag.pdf_tables import Table, find_tables
 
 _NUMBERED = re.compile(r"^\d+(?:\.\d+)*\.?\s")
-_PAGE_NUMBER = re.compile(r"^\W*(?:page\s*)?\d{1,4}(?:\s*(?:of|/)\s*\d+)?\W*$", re.IGNORECASE)
+_STEP_MARK = re.compile(r"\d{1,2}[.)]?")
+_URL_PART = re.compile(r"[^\s/]*(?:[-/_=&%?+~#]|\.\w)(?!/)")
 _CODE = re.compile(r"^[A-Z]{1,2}[- ]?\d{2,3}\b")  # lines that each explain a code
-_MARGIN = 0.11  # of the page's height, top and bottom: where furniture stands
 _MIN_TEXT = 15  # characters; a page with fewer and with a picture is a scan or a photo
 
 
@@ -37,7 +39,7 @@ def read(data: bytes, source: str, ocr: str = "") -> Reading:
     document = open_pdf(data, source)
     try:
         found = list(read_pages(document))
-        pages = _drop_furniture([_join_split_lines(page) for page in found])
+        pages = _tidy_pages(found)
         scans = [page.number for page in pages if _is_scan(page)]
         if ocr and scans:
             from rag.ocr import read_page
@@ -45,23 +47,29 @@ def read(data: bytes, source: str, ocr: str = "") -> Reading:
             found = [
                 replace(p, lines=read_page(document[p.number - 1], p.number, ocr)) if p.number in scans else p for p in found
             ]
-            pages = _drop_furniture([_join_split_lines(page) for page in found])
+            pages = _tidy_pages(found)
         outline = read_outline(document)
         metadata = document.get_metadata_value("Title")
     finally:
         document.close()
-    tables = find_tables(data, [page.number for page in pages if page.grid])
+    ruled = find_tables(data, [page.number for page in pages if page.grid])
     headings = find_headings(pages, outline)
     words = _vocabulary(pages)
     blocks: list[Block] = []
     for page in pages:
-        for block in _page_blocks(page, headings, tables.get(page.number, []), words):
+        tables = ruled.get(page.number, [])
+        free = [line for line in page.lines if not any(_inside(line.box, table.box) for table in tables)]
+        for block in _page_blocks(page, headings, [*tables, *find_columns(free, headings)], words):
             _append(blocks, block, words)
     warnings = _page_warnings(scans, pages, ocr)
-    unread = [page.number for page in pages if page.grid and page.number not in tables]
+    unread = [page.number for page in pages if page.grid and page.number not in ruled]
     if unread:
         warnings.append(f"{name_pages(unread)} damaged: tables there are read as text")
     return Reading(tuple(blocks), _title(metadata, pages), len(pages), tuple(warnings))
+
+
+def _tidy_pages(pages: Sequence[Page]) -> list[Page]:
+    return [order(page) for page in drop_furniture([_join_split_lines(page) for page in pages])]
 
 
 def _is_scan(page: Page) -> bool:
@@ -95,56 +103,39 @@ def name_pages(numbers: Sequence[int]) -> str:
     return f"page{'s' if len(numbers) > 1 else ''} {named}"
 
 
-def _drop_furniture(pages: Sequence[Page]) -> list[Page]:
-    """The pages without headers and footers: lines in the margins whose beginning or end repeats at the same height."""
-    seen: Counter[tuple[int, str]] = Counter()
-    for page in pages:
-        seen.update({key for line in _in_margins(page) for key in _furniture_keys(line)})
-    least = max(3, min(6, len(pages) * 0.15))
-    kept = []
-    for page in pages:
-        drop = set(_contents_lines(page, len(pages)))
-        for line in _in_margins(page):
-            if _PAGE_NUMBER.match(line.text) or any(seen[key] >= least for key in _furniture_keys(line)):
-                drop.add(line)
-        kept.append(replace(page, lines=tuple(line for line in page.lines if line not in drop)))
-    return kept
-
-
-def _contents_lines(page: Page, pages: int) -> list[Line]:
-    """The lines of a table of contents without leader dots: most of the page ends in page numbers that never fall."""
-    ends = [(line, re.search(r"\s(\d{1,4})$", line.text)) for line in page.lines]
-    entries = [(line, int(match[1])) for line, match in ends if match and int(match[1]) <= pages]
-    rising = sum(a[1] <= b[1] for a, b in pairwise(entries))
-    if len(entries) < 6 or len(entries) < 0.6 * len(page.lines) or rising < 0.9 * (len(entries) - 1):
-        return []
-    return [line for line, _ in entries] + [line for line in page.lines if is_contents_title(line.text)]
-
-
-def _in_margins(page: Page) -> list[Line]:
-    return [line for line in page.lines if line.box.y1 < page.height * _MARGIN or line.box.y0 > page.height * (1 - _MARGIN)]
-
-
-def _furniture_keys(line: Line) -> Iterator[tuple[int, str]]:
-    # Chapter titles change in running heads, and left and right pages differ: the first or the last words are enough.
-    words = re.sub(r"\d+|\b[ivxl]+\b", "#", line.text.lower()).split()
-    height = round(line.box.y0 / 4)
-    for part in {" ".join(words[:3]), " ".join(words[-3:])}:
-        yield height, part
-        yield height + 1, part
-
-
 def _join_split_lines(page: Page) -> Page:
     """Pieces of one printed line put together again: pdfium breaks at superscripts."""
     joined: list[Line] = []
     for line in page.lines:
         last = joined[-1] if joined else None
-        if last and 0 <= line.box.x0 - last.box.x1 < last.size and _same_row(last, line):
+        if len(line.pieces) == 2 and _is_step_mark(*line.pieces):
+            joined.append(_as_step(*line.pieces))
+        elif last and _is_step_mark(last, line):
+            joined[-1] = _as_step(last, line)
+        elif last and 0 <= line.box.x0 - last.box.x1 < last.size and _same_row(last, line):
             space = "" if line.box.x0 - last.box.x1 < last.size * 0.15 else " "
-            joined[-1] = replace(last, text=last.text + space + line.text, box=_around([last.box, line.box]))
+            joined[-1] = _join_pieces(last, line, space)
         else:
             joined.append(line)
     return replace(page, lines=tuple(joined))
+
+
+def _is_step_mark(mark: Line, line: Line) -> bool:
+    """Whether `mark` is the large number of a step beside its text."""
+    beside = line.box.x0 > mark.box.x1 and _same_row(mark, line)
+    return beside and mark.size > line.size and _STEP_MARK.fullmatch(mark.text) is not None
+
+
+def _as_step(mark: Line, line: Line) -> Line:
+    return replace(line, text=f"{mark.text.rstrip('.)')}. {line.text}", box=around([mark.box, line.box]), pieces=())
+
+
+def _join_pieces(last: Line, line: Line, space: str) -> Line:
+    whole = replace(last, text=last.text + space + line.text, box=around([last.box, line.box]), pieces=())
+    left, right = last.pieces or (last,), line.pieces or (line,)
+    if len(left) + len(right) == 2:
+        return whole
+    return replace(whole, pieces=(*left[:-1], _join_pieces(left[-1], right[0], space), *right[1:]))
 
 
 def _same_row(a: Line, b: Line) -> bool:
@@ -156,7 +147,6 @@ def _page_blocks(page: Page, headings: dict[Line, int], tables: Sequence[Table],
     """The page's blocks in order; a table stands where the first of its lines stood."""
     waiting = list(tables)
     group: list[Line] = []
-    right = _right_margin(page)
     gap = _usual_gap(page)
 
     def flush() -> Iterator[Block]:
@@ -170,11 +160,11 @@ def _page_blocks(page: Page, headings: dict[Line, int], tables: Sequence[Table],
             yield from flush()
             if table in waiting:
                 waiting.remove(table)
-                yield table.block
+                yield from table.blocks
             continue
         if is_contents_line(line.text):
             continue
-        if group and _breaks(group, line, headings, right, gap):
+        if group and _breaks(group, line, headings, _right_edge(group[-1], page), gap):
             yield from flush()
         group.append(line)
     yield from flush()
@@ -185,9 +175,10 @@ def _inside(inner: Box, outer: Box) -> bool:
     return outer.y0 <= middle <= outer.y1 and outer.x0 - 2 <= (inner.x0 + inner.x1) / 2 <= outer.x1 + 2
 
 
-def _right_margin(page: Page) -> float:
-    ends = sorted(line.box.x1 for line in page.lines)
-    return ends[int(len(ends) * 0.9)] if ends else page.width
+def _right_edge(line: Line, page: Page) -> float:
+    """Where the lines of this line's column end, but for a few that go on further."""
+    ends = sorted(one.box.x1 for one in page.lines if one.box.x0 < line.box.x1 and one.box.x1 > line.box.x0)
+    return ends[int(len(ends) * 0.9)] if ends else line.box.x1
 
 
 def _usual_gap(page: Page) -> float:
@@ -200,6 +191,8 @@ def _usual_gap(page: Page) -> float:
 def _breaks(group: Sequence[Line], line: Line, headings: dict[Line, int], right: float, gap: float) -> bool:
     """Whether the line begins a new block after the group of lines."""
     last = group[-1]
+    if line.label or last.label:
+        return True
     distance = (line.box.y1 - last.box.y1) / max(line.size, 1)
     width = right - min(one.box.x0 for one in group)
     # A full line that ends amid a sentence goes on below a wider gap, as above a line with a picture in it.
@@ -219,14 +212,22 @@ def _breaks(group: Sequence[Line], line: Line, headings: dict[Line, int], right:
         return True
     if _CODE.match(line.text) and _CODE.match(group[0].text):
         return True
-    return starts_anew(last.text, line.text, last.box.x1 < right - width * 0.18)
+    room = _had_room(last, line, right)
+    short = last.box.x1 < right - width * 0.18 and (room or last.text[-1] in ".!?:")
+    return starts_anew(last.text, line.text, short, room and text_block(group[0].text).kind == "paragraph")
+
+
+def _had_room(last: Line, line: Line, right: float) -> bool:
+    """Whether the line's first word would have fitted behind the last line: then the break is meant."""
+    word = len(line.text.split(" ", 1)[0]) + 1
+    return right - last.box.x1 > word * (last.box.x1 - last.box.x0) / len(last.text)
 
 
 def _make_block(lines: Sequence[Line], headings: dict[Line, int], words: Counter[str]) -> Block:
-    text = lines[0].text
+    text = lines[0].text + (":" if len(lines) > 1 and re.fullmatch(r"(?i)notes?|tips?|hints?", lines[0].text) else "")
     for line in lines[1:]:
         text = f"{text}\n{line.text}" if line.mono else mend_lines(text, line.text, words)
-    page, boxes = lines[0].box.page, (_around([line.box for line in lines]),)
+    page, boxes = lines[0].box.page, (around([line.box for line in lines]),)
     text = text.replace(HYPHEN, "-")
     if lines[0] in headings:
         return Block("heading", re.sub(r"^[-–•]\s+", "", text).rstrip(" :："), headings[lines[0]], page, boxes)
@@ -237,6 +238,8 @@ def _make_block(lines: Sequence[Line], headings: dict[Line, int], words: Counter
 
 def mend_lines(text: str, following: str, words: Counter[str]) -> str:
     """Two lines as one. A word cut by a hyphen is mended the way the rest of the document spells it."""
+    if "://" in text.rsplit(" ", 1)[-1] and text[-1] != "." and _URL_PART.match(following):
+        return text + following  # an address that was too long for its line
     if text.endswith(HYPHEN) or (text.endswith("-") and text[-2:-1].isalpha()):
         stem, head, tail = text[:-1], re.findall(r"\w*$", text[:-1])[0], re.findall(r"^\w*", following)[0]
         hyphenated, plain = words[f"{head}-{tail}".lower()], words[f"{head}{tail}".lower()]
@@ -262,12 +265,6 @@ def _append(blocks: list[Block], block: Block, words: Counter[str]) -> None:
         blocks[-1] = replace(last, text=text, boxes=(*last.boxes, *block.boxes))
     elif block.text:
         blocks.append(block)
-
-
-def _around(boxes: Sequence[Box]) -> Box:
-    return Box(
-        boxes[0].page, min(b.x0 for b in boxes), min(b.y0 for b in boxes), max(b.x1 for b in boxes), max(b.y1 for b in boxes)
-    )
 
 
 def _title(metadata: Any, pages: Sequence[Page]) -> str:

@@ -11,7 +11,7 @@ from rag.pdf_lines import Line, OutlineEntry, Page
 
 _NUMBER = re.compile(r"^(?:chapter\s+)?(\d{1,2}(?:\.\d{1,2}){0,4})[.:]?\s+\S", re.IGNORECASE)
 _LARGER = 1.12  # a heading's size over the body's
-_MAX_WORDS = 14
+_MAX_WORDS = 16
 _MIN_OUTLINE_MATCHES = 0.6  # below it, the outline does not describe this text
 
 
@@ -104,6 +104,8 @@ def _could_be_heading(line: Line) -> bool:
     text = line.text
     if len(text) > 120 or len(text.split()) > _MAX_WORDS or sum(c.isalpha() for c in text) < 2 or is_contents_line(text):
         return False
+    if len(line.pieces) > 1 and not _NUMBER.match(text):  # the header row of a table
+        return False
     if text[0] in "•▪" or "\ue000" <= text[0] <= "\uf8ff" or text[-1] in ",;":
         return False
     if text.endswith(".") and len(text.split()) > 6 and _depth(line) < 2:
@@ -114,14 +116,15 @@ def _could_be_heading(line: Line) -> bool:
 
 def _stands_alone(line: Line, above: Line | None, below: Line | None, loud: set[Line]) -> bool:
     """For a line as small as the body: nothing but a heading is loud, short, no sentence, and set apart from what is above."""
+    words = line.text.split()
     if (
         line.text[-1] == "."
         or line.text.lstrip("-–([“\"' ")[:1].islower()
-        or len(line.text.split()) > 10
+        or (len(words) > 10 and not (line.text[-1] == ":" and sum(word[0].isupper() for word in words) > len(words) / 2))
         or text_block(line.text).kind == "list_item"
     ):
         return False
-    step = text_block(line.text).kind == "step"
+    step = text_block(line.text).kind == "step" and not (line.text[-1] == ":" and below is not None and below not in loud)
     apart = above is None or line.box.y0 - above.box.y1 > line.size * 0.5 or line.box.y0 < above.box.y0
     same_row = above is not None and abs(above.box.y0 - line.box.y0) < line.size * 0.5
     # Loud over two lines and more is emphasis, not a heading.
@@ -132,12 +135,15 @@ def _stands_alone(line: Line, above: Line | None, below: Line | None, loud: set[
 def _levels(headings: Sequence[Line], loud: set[Line], loud_only: set[Line]) -> dict[Line, int]:
     """Level by the depth of the number where headings are numbered; others by their place among the sizes."""
     style = {line: (round(line.size * 2) / 2, line in loud) for line in headings}
-    # A style used on one page alone, as of the title, heads nothing after it: it takes the rank of the next one.
-    cover = {1} if max((line.box.page for line in headings), default=0) > 8 else set()
-    pages = {one: {line.box.page for line in headings if style[line] == one} - cover for one in set(style.values())}
-    styles = sorted((one for one in pages if len(pages[one]) > 1), reverse=True)
-    depths = {one: Counter(_depth(line) for line in headings if style[line] == one and _depth(line)) for one in pages}
+    # A style used once, as of the title, heads nothing after it: it takes the rank of the next one.
+    cover = 1 if max((line.box.page for line in headings), default=0) > 8 else 0
+    first = [line for n, line in enumerate(headings) if not (n and _goes_on(headings[n - 1], line))]
+    used = Counter(style[line] for line in first if line.box.page != cover)
+    styles = sorted((one for one in used if used[one] > 1), reverse=True)
+    depths = {one: Counter(_depth(a) for a in headings if style[a] == one and _depth(a)) for one in set(style.values())}
     numbered = sum(1 for line in headings if _depth(line)) > len(headings) / 2
+    largest = max((style[line][0] for line in headings if _depth(line)), default=0.0)
+    outermost = min((_depth(line) for line in headings if _depth(line)), default=1)
     found, chapter = {}, 0
     for line in headings:
         rank = sum(one > style[line] for one in styles) + 1
@@ -145,10 +151,17 @@ def _levels(headings: Sequence[Line], loud: set[Line], loud_only: set[Line]) -> 
             # Without a number: beside its like where they stand out by size, else below the numbered one before it.
             usual = depths[style[line]].most_common(1)
             beside = usual[0][0] if usual and line not in loud_only else 0
+            if outermost > 1 and style[line][0] > largest:  # the chapters have no numbers, their sections have
+                beside = outermost - 1
             rank = _depth(line) or beside or (chapter + 1 if chapter else rank)
             chapter = _depth(line) or chapter
         found[line] = min(rank, 6)
     return found
+
+
+def _goes_on(last: Line, line: Line) -> bool:
+    """Whether two headings are lines of one."""
+    return last.box.page == line.box.page and last.size == line.size and 0 < line.box.y1 - last.box.y1 < 2 * line.size
 
 
 def _depth(line: Line) -> int:

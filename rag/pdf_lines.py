@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -15,6 +16,8 @@ import pypdfium2.raw as raw
 from emendo.records import Box, UserError
 from rag.outline import tidy
 
+_FILLS = 0.6  # of the page: a background, no figure
+_WIDE_GAP = 0.9  # of the font size; spaces of justified text are narrower
 _A4 = (595.0, 842.0)  # points
 HYPHEN = "\ufffe"  # pdfium's mark of a hyphen at the end of a line, kept there until lines are joined
 
@@ -28,6 +31,8 @@ class Line:
     size: float  # font size in points, as drawn
     bold: bool
     font: str = ""  # name of the font of most of its characters, in lower case
+    pieces: tuple[Line, ...] = ()  # what stands between wide gaps, left to right; () where there is none
+    label: bool = False  # gathered from the labels of a picture
 
     @property
     def mono(self) -> bool:
@@ -55,7 +60,15 @@ class Page:
     lines: tuple[Line, ...]
     grid: bool  # whether a ruled table may stand on it
     images: int
+    pictures: tuple[Box, ...] = ()  # where images stand, but for those that fill the page
     damaged: bool = False  # it could not be opened
+
+
+def around(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds the boxes."""
+    return Box(
+        boxes[0].page, min(b.x0 for b in boxes), min(b.y0 for b in boxes), max(b.x1 for b in boxes), max(b.y1 for b in boxes)
+    )
 
 
 def open_pdf(data: bytes, source: str) -> pdfium.PdfDocument:
@@ -85,7 +98,15 @@ def read_pages(document: pdfium.PdfDocument) -> Iterator[Page]:
         text_page = page.get_textpage()
         try:
             reader = _PageReader(page, text_page.raw, index + 1)
-            yield Page(index + 1, reader.width, reader.height, tuple(reader.lines()), _has_grid(page), _count_images(page))
+            yield Page(
+                index + 1,
+                reader.width,
+                reader.height,
+                tuple(reader.lines()),
+                _has_grid(page),
+                _count_images(page),
+                reader.pictures(),
+            )
         finally:
             text_page.close()
             page.close()
@@ -131,15 +152,53 @@ class _PageReader:
                 yield from self._line(start, index, text)
                 start, text = index + 1, ""
             else:
-                text += chr(code) if code else ""
+                text += chr(code)  # one for each index
         yield from self._line(start, count, text)
+
+    def pictures(self) -> tuple[Box, ...]:
+        found = []
+        for item in self.page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=1):
+            left, bottom, right, top = item.get_bounds()
+            box = self._box_of([self._shown(left, top), self._shown(right, bottom)])
+            if (box.x1 - box.x0) * (box.y1 - box.y0) < _FILLS * self.width * self.height:
+                found.append(box)
+        return tuple(found)
 
     def _line(self, start: int, end: int, text: str) -> Iterator[Line]:
         """The line of the characters [start, end), unless nothing of it is drawn."""
+        line = self._part(start, end, text)
+        if line is None:
+            return
+        cuts = [0, *self._gaps(start, text, line.size), len(text)]
+        if len(cuts) > 2:
+            parts = [self._part(start + a, start + b, text[a:b]) for a, b in pairwise(cuts)]
+            line = replace(line, pieces=tuple(part for part in parts if part is not None))
+        yield line
+
+    def _gaps(self, start: int, text: str, size: float) -> list[int]:
+        """Where in the text a space is so wide that a cell of a table may begin after it."""
+        return [
+            space.end()
+            for space in re.finditer(r"(?<=[^ \xa0])[ \xa0]+(?=[^ \xa0])", text)
+            if self._apart(start + space.start() - 1, start + space.end()) > size * _WIDE_GAP
+        ]
+
+    def _apart(self, before: int, after: int) -> float:
+        """Points between the boxes of two characters, however the page is turned; negative where they overlap."""
+        edges = []
+        for index in (before, after):
+            values = [ctypes.c_double() for _ in range(4)]  # left, right, bottom, top
+            raw.FPDFText_GetCharBox(self.text_page, index, *values)
+            edges.append([value.value for value in values])
+        (left, right, bottom, top), (left2, right2, bottom2, top2) = edges
+        return max(left2 - right, left - right2, bottom2 - top, bottom - top2)
+
+    def _part(self, start: int, end: int, text: str) -> Line | None:
+        """The characters [start, end) as a line; None when nothing of them is drawn."""
         text = tidy(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))  # pdfium counts in UTF-16 units
         box = self._box(start, end - start) if text else None
         if box is None:
-            return
+            return None
         sizes, weights, fonts = [], [], []
         for index in range(start, end, max(1, (end - start) // 12)):
             if raw.FPDFText_GetUnicode(self.text_page, index) not in (32, 160):
@@ -149,7 +208,7 @@ class _PageReader:
         # Weights above 1000 are noise of printer drivers.
         bold = sum(600 <= w <= 1000 or "bold" in f or "black" in f or "heavy" in f for w, f in zip(weights, fonts, strict=True))
         font = max(set(fonts), key=fonts.count) if fonts else ""
-        yield Line(text, box, round(median(sizes), 1) if sizes else 0.0, bold * 2 > len(fonts), font)
+        return Line(text, box, round(median(sizes), 1) if sizes else 0.0, bold * 2 > len(fonts), font)
 
     def _box(self, start: int, count: int) -> Box | None:
         """Around the characters, as the page is shown: turned and cropped. None when nothing of them is drawn."""
@@ -159,8 +218,9 @@ class _PageReader:
             if raw.FPDFText_GetRect(self.text_page, n, *values):
                 left, top, right, bottom = (value.value for value in values)
                 corners += [self._shown(left, top), self._shown(right, bottom)]
-        if not corners:
-            return None
+        return self._box_of(corners) if corners else None
+
+    def _box_of(self, corners: Sequence[tuple[float, float]]) -> Box:
         xs, ys = zip(*corners, strict=True)
         return Box(self.number, *(round(edge, 1) for edge in (min(xs), min(ys), max(xs), max(ys))))
 

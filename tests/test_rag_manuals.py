@@ -56,6 +56,13 @@ def test_markdown_gives_headings_steps_tables_and_warnings(tmp_path: Path) -> No
     assert texts(manual)[-2:] == ["Wipe with a dry cloth.", "- No water"]
 
 
+def test_a_list_of_links_into_the_page_is_its_table_of_contents_and_not_read(tmp_path: Path) -> None:
+    contents = "- [Why is D4 the default pin?](#why)\n- [Segments](#segments)\n  - [Gone after a reboot!](#gone)\n"
+    links = "- [The shop](http://example.org)\n- [Wipe](#wipe) with a dry cloth.\n"
+    manual = parse_text(tmp_path, "faq.md", f"# FAQ\n\n{contents}\n## Why is D4 the default pin?\n\nIt has a pull-up.\n\n{links}")
+    assert texts(manual) == ["It has a pull-up.", "- The shop", "- Wipe with a dry cloth."]
+
+
 def test_mkdocs_admonitions_become_warnings(tmp_path: Path) -> None:
     manual = parse_text(tmp_path, "a.md", '# A\n\n!!! warning "Fuse"\n    Cut the power first.\n\nThen go on.\n')
     assert texts(manual) == ["WARNING: Fuse: Cut the power first.", "Then go on."]
