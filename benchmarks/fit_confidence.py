@@ -110,7 +110,8 @@ def measure(name: str, source: Path, asked: Sequence[Asked], work: Path, embedde
         for row in asked:
             hits = retriever.search(row.question, PASSAGES, row.product)
             evidence = retriever.evidence(row.question, hits, row.product)
-            features.append(confidence_features(row.question, retriever.terms(row.question, row.product), hits, evidence))
+            terms, likest = retriever.terms(row.question, row.product), retriever.unit_vectors.likest
+            features.append(confidence_features(row.question, terms, hits, evidence, likest))
             if row.answerable:
                 units += [e.features for e in evidence]
                 labels += [holds_gold(e.unit.text, hits[e.unit.passage], row.gold, row.facts, row.pages) for e in evidence]

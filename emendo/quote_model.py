@@ -24,11 +24,13 @@ class QuoteChatModel(BaseChatModel):
     """
 
     model_id: str = "quote"
-    most_units: int = 5
+    most_units: int = 6
     most_words: int = 70
     most_steps: int = 8
     margin: float = 4.0  # nats: units whose odds are below exp(-margin) of the best one's are left out
+    near: float = 1.0  # nats: a unit whose odds are this close to the best one's is printed however many words there are
     next_bonus: float = 1.5  # nats: what follows the best unit, but a row, often completes it
+    previous_bonus: float = 1.0  # nats: so does what stands before it
 
     @property
     def _llm_type(self) -> str:
@@ -58,6 +60,8 @@ class QuoteChatModel(BaseChatModel):
                 return steps
         if best + 1 < len(units) and units[best + 1].passage == units[best].passage and " | " not in units[best + 1].text:
             odds[best + 1] += self.next_bonus
+        if best and units[best - 1].passage == units[best].passage:
+            odds[best - 1] += self.previous_bonus
         chosen: list[int] = []
         words = 0
         for i in sorted(range(len(units)), key=lambda i: -odds[i]):
@@ -65,7 +69,8 @@ class QuoteChatModel(BaseChatModel):
                 break
             new = [j for j in _entry(units, i) if j not in chosen]
             more = sum(len(units[j].text.split()) for j in new)
-            if chosen and (words + more > self.most_words or _repeats(units[i], [units[j] for j in chosen])):
+            too_long = words + more > self.most_words and odds[i] < odds[best] - self.near
+            if chosen and (too_long or _repeats(units[i], [units[j] for j in chosen])):
                 continue
             chosen += new
             words += more

@@ -10,7 +10,8 @@ from emendo.words import content_words
 
 _POINTER = re.compile(r"\b(it|its|that|this|those|these|them|they|there|one|ones|then|else|instead|same)\b", re.I)
 _OPENER = re.compile(r"^\s*(and|but|or|so|also|what about|how about|ok|okay|then|why)\b", re.I)
-
+_VERB = re.compile(r"\b(do|does|did|is|are|was|were|can|could|should|shall|must|may|might|will|would|has|have)\b", re.I)
+_NAMED = re.compile(r"\b(the|an?|my|our|your)\s+\w|\w*\d", re.I)  # a thing, or a code
 
 _ASKED_BACK = "Which product is this about: "
 
@@ -21,9 +22,14 @@ def ask_back(products: Sequence[str]) -> str:
 
 
 def needs_history(question: str) -> bool:
-    """Whether the question leans on what was said before: it points back, opens as a continuation, or is very short."""
+    """Whether the question leans on what was said before: it points back, opens as a continuation, or is very short.
+
+    `How do I clean the filter?` is as short and leans on nothing: two words of content, a verb, and the thing is named.
+    """
     words = content_words(question)
-    return bool(_OPENER.search(question)) or len(words) <= 2 or (bool(_POINTER.search(question)) and len(words) <= 6)
+    whole = len(words) == 2 and bool(_VERB.search(question) and _NAMED.search(question))
+    short = len(words) <= 2 and not whole
+    return short or bool(_OPENER.search(question)) or (bool(_POINTER.search(question)) and len(words) <= 6)
 
 
 def condense(question: str, history: Sequence[Answer]) -> str:

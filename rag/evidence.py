@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 from emendo.records import Hit
@@ -52,7 +52,7 @@ WEIGHTS = {
     "coverage": 2.7,  # of the question's words by unit and last heading, rare words counting more
     "rare_here": 2.1,  # the same by the unit alone, with words rare among these units counting more
     "nearby": 1.6,  # by the unit and those beside it
-    "label": 1.5,  # by the line that introduces the unit
+    "label": 1.5,  # by what introduces the unit: a line before it, the header of its table
     "procedure": 0.5,  # by all steps of the unit's list
     "procedure_heading": 5.0,  # by the heading over a list of steps, where the question asks how to do just that
     "first": -0.8,  # unit of its passage
@@ -62,7 +62,7 @@ WEIGHTS = {
     "whether": 1.1,
     "why": 2.2,
     "code": 0.9,  # share of the question's codes that the unit names
-    "key": 4.0,  # the same by the start of the unit: a row's first cell, a list item's first word
+    "key": 4.0,  # the same by the last heading, or by the unit's start (a row's first cell), which counts less the more do so
     "other_key": -4.0,  # it starts with another code of the kind that was asked for
     "brief": -0.7,  # under three content words
     "rank": 1.1,  # 1 / rank of the passage
@@ -143,7 +143,8 @@ def _features(question: str, terms: Terms, hits: Sequence[Hit], passages: Sequen
     seen = Counter(word for passage in passages for words in passage.stems for word in words)
     total = sum(len(passage.units) for passage in passages)
     here = Terms(terms.order, {word: math.log(1 + total / (1 + seen[word])) for word in terms.weight})
-    asked_codes = set(codes(question))
+    asked = _read_question(question)
+    alike = sum(bool(asked.codes & _start_codes(unit.text)) for passage in passages for unit in passage.units if asked.codes)
     top = max((hit.score for hit in hits), default=0.0)
     rows = []
     for n, (hit, passage) in enumerate(zip(hits, passages, strict=False)):
@@ -160,12 +161,12 @@ def _features(question: str, terms: Terms, hits: Sequence[Hit], passages: Sequen
                     coverage(terms, words | passage.heading),
                     coverage(here, words),
                     coverage(terms, beside),
-                    coverage(terms, passage.stems[label]) if label is not None else 0.0,
+                    coverage(terms, stems(unit.header) | (passage.stems[label] if label is not None else set())),
                     coverage(terms, set().union(*(passage.stems[j] for j in steps))) if steps else 0.0,
-                    heading if steps and heading >= _SAME_SUBJECT and asks_how(question) else 0.0,
+                    heading if steps and heading >= _SAME_SUBJECT and asked.how else 0.0,
                     float(i == 0),
-                    *_kind(question, unit.text),
-                    *code_match(asked_codes, unit.text, " ".join(hit.chunk.section[-1:])),
+                    *_kind(asked, unit.text),
+                    *code_match(asked.codes, unit.text, " ".join(hit.chunk.section[-1:]), alike),
                     float(len(words) < 3),
                     1 / (n + 1),
                 )
@@ -173,29 +174,56 @@ def _features(question: str, terms: Terms, hits: Sequence[Hit], passages: Sequen
     return rows
 
 
-def _kind(question: str, text: str) -> tuple[float, ...]:
+@dataclass(frozen=True)
+class _Asked:
+    """What a question asks for: each is looked for in every unit."""
+
+    number: bool
+    time: bool
+    whether: bool
+    why: bool
+    how: bool
+    codes: frozenset[str]
+
+
+def _read_question(question: str) -> _Asked:
+    return _Asked(
+        number=bool(_ASKS_NUMBER.search(question)),
+        time=bool(_ASKS_TIME.search(question)),
+        whether=bool(_ASKS_WHETHER.search(question)),
+        why=bool(_ASKS_WHY.search(question)),
+        how=asks_how(question),
+        codes=frozenset(codes(question)),
+    )
+
+
+def _kind(asked: _Asked, text: str) -> tuple[float, ...]:
     """specific, number, time, whether, why: the unit has what the question asks for."""
     specific = any(c.isdigit() for c in _STEP_NUMBER.sub("", text))
-    number = specific and bool(_ASKS_NUMBER.search(question))
-    time = bool(_ASKS_TIME.search(question) and _TIME.search(text))
-    whether = bool(_ASKS_WHETHER.search(question) and _SAYS_WHETHER.search(text))
-    why = bool(_ASKS_WHY.search(question) and _SAYS_WHY.search(text))
-    return float(specific), float(number), float(time), float(whether), float(why)
+    time = asked.time and bool(_TIME.search(text))
+    whether = asked.whether and bool(_SAYS_WHETHER.search(text))
+    why = asked.why and bool(_SAYS_WHY.search(text))
+    return float(specific), float(specific and asked.number), float(time), float(whether), float(why)
 
 
-def code_match(asked: set[str], text: str, heading: str = "") -> tuple[float, float, float]:
+def code_match(asked: Set[str], text: str, heading: str = "", alike: int = 1) -> tuple[float, float, float]:
     """code, key, other_key: what the codes at the start of a unit and in it have to do with those asked for.
 
-    Under a heading that names the code every unit is of its entry; a row or list item of that code may be of another list.
+    Under a heading that names the code every unit is of its entry; a row or list item of that code may be of another list, the
+    more so the more units begin `alike`, with a code asked for.
     """
     if not asked:
         return 0.0, 0.0, 0.0
-    start = text.split(" | ")[0] if " | " in text else text.lstrip("-•* ")[:12]
-    key = set(codes(start))
+    key = _start_codes(text)
     named = asked & set(codes(text))
     other = not named and bool({_letters(code) for code in key} & {_letters(code) for code in asked})
     headed = asked & set(codes(heading))
-    return len(named) / len(asked), (len(headed) + _ROW_KEY * len(asked & key - headed)) / len(asked), float(other)
+    row = _ROW_KEY * len(asked & key - headed) / max(alike, 1)
+    return len(named) / len(asked), (len(headed) + row) / len(asked), float(other)
+
+
+def _start_codes(text: str) -> set[str]:
+    return set(codes(text.split(" | ")[0] if " | " in text else text.lstrip("-•* ")[:12]))
 
 
 def _letters(code: str) -> str:

@@ -43,6 +43,22 @@ def test_the_entry_under_the_heading_of_the_code_wins_over_a_row_of_another_list
     assert max(found, key=lambda e: e.score).unit.passage == 1
 
 
+def test_a_code_that_many_rows_begin_with_tells_less_than_the_heading_of_its_entry():
+    menus = [Hit(make_chunk(f"menu{n}", f"E04 - {n} mode of the lights and display", ("Settings",)), 1.0, n) for n in (1, 2, 3)]
+    entry = Hit(make_chunk("entry", "E04 - blocked\nThe wheel is stuck.", ("Errors", "E04 - blocked")), 1.0, 4)
+    asked = "Got E04 uphill, what is it?"
+    terms = question_terms(asked, lambda word: 1.0)
+    for hits, expected in (([*menus, entry], 3), ([menus[0]], 0)):
+        found = find_evidence(asked, terms, hits, lambda question, units: [0.5] * len(units))
+        assert max(found, key=lambda e: e.score).unit.passage == expected
+
+
+def test_a_row_is_read_with_the_header_of_its_table():
+    rows = "Wire | Purpose\nRed | Power\nBlue | Ground", "Lamp | State\nRed | Fault\nGreen | Ready"
+    assert best("purpose of the red wire", *rows[::-1]) == "Red | Power"
+    assert best("state of the red lamp", *rows) == "Red | Fault"
+
+
 def test_a_passage_that_the_search_put_far_below_the_best_weighs_less():
     texts = "The pump is blue.", "The pump is green."
     for scores, expected in (((2.0, 1.9), 0), ((0.2, 4.0), 1)):

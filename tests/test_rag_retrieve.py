@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import make_chunk
 
-from emendo.records import Document, UserError
+from emendo.records import Document, Hit, UserError
 from emendo.scripted_model import ScriptedChatModel
 from rag.answer import Answerer, AnswerSettings
+from rag.confidence import answer_confidence
 from rag.embedder import HashEmbedder, load_embedder
+from rag.evidence import find_evidence
 from rag.fusion import FusionWeights, adjacency, code_match, coverage, fused_scores, label_match, question_terms
 from rag.index import open_index
 from rag.ingest import ingest
@@ -82,6 +84,11 @@ def test_a_chosen_product_ranks_as_if_its_manual_were_indexed_alone(tmp_path: Pa
         searched = Retriever(open_index(tmp_path / f"{folder}-index", embedder), embedder)
         hits = searched.search("rinse the filter or brush", product=product)
         sure = searched.confidence("rinse the filter or brush", hits, product=product)
+        if product:  # their hits tell whose they are
+            assert sure == searched.confidence("rinse the filter or brush", hits)
+            assert searched.evidence("rinse the filter or brush", hits) == searched.evidence(
+                "rinse the filter or brush", hits, product
+            )
         found.append([(hit.chunk.text, round(hit.score, 6), hit.stages.get("lexical_score")) for hit in hits] + [round(sure, 6)])
     assert found[0] == found[1], "chosen among others"
     assert found[1] != found[2]
@@ -279,6 +286,22 @@ def test_words_of_another_form_count_as_nearly_the_same() -> None:
     scale, remote, same, nothing = UnitVectors(load_embedder("minilm")).word_likeness(question, texts)
     assert 1 >= same > scale > remote > nothing
     assert UnitVectors(HashEmbedder()).word_likeness(question, texts) == [0.0] * 4, "it has no vectors of words"
+
+
+def test_a_question_about_a_thing_that_the_passage_does_not_mention_is_less_sure() -> None:
+    vectors = UnitVectors(load_embedder("minilm"))
+    text = "The cartridge takes limescale out of the water."
+    water, scale, fluoride = vectors.likest(["water", "scale", "fluoride"], text)
+    assert water > 0.99 > scale > fluoride
+    assert vectors.likest(["water"], "") == [] == UnitVectors(HashEmbedder()).likest(["water"], text)
+    hits = [Hit(make_chunk("c1", text), 1.0, 1, {"dense_cosine": 0.6})]
+    sure = {}
+    for asked in ("Does the cartridge take limescale out?", "Does the cartridge take fluoride out?"):
+        terms = question_terms(asked, lambda word: 1.0)
+        evidence = find_evidence(asked, terms, hits, lambda question, units: [0.6] * len(units))
+        sure[asked] = answer_confidence(asked, terms, hits, evidence, vectors.likest)
+    held, missing = sure.values()
+    assert held > missing + 0.1
 
 
 def test_the_length_of_a_title_does_not_decide_between_manuals_that_say_the_same(tmp_path: Path) -> None:
