@@ -48,9 +48,10 @@ def _parts(word: str) -> list[str]:
     return parts
 
 
-def stem_sequence(text: str) -> list[str]:
+@lru_cache(maxsize=4096)  # passages and their sentences: the same are compared with many questions
+def stem_sequence(text: str) -> tuple[str, ...]:
     """Content words in order with plural and verb endings cut, so that `descaling` meets `descale`."""
-    return [_stem(word) for word in content_words(text)]
+    return tuple(_stem(word) for word in content_words(text))
 
 
 @lru_cache(maxsize=100_000)  # a search stems some thousand words, few of them for the first time

@@ -90,6 +90,7 @@ class Answerer:
 
     def answer_many(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers in the order asked; the model sees all prompts as one batch."""
+        self._embed(asks)
         drafts = [self._searched(ask) for ask in asks]
         waiting = [draft for draft in drafts if not draft.reply]
         start = time.perf_counter()
@@ -125,6 +126,11 @@ class Answerer:
             text += str(piece.content)
             yield str(piece.content)
         yield self._finish(draft, text, time.perf_counter() - start)
+
+    def _embed(self, asks: Sequence[Ask]) -> None:
+        """Have the questions' vectors made together: the searches, which come one after the other, find them kept."""
+        if self.retriever and len(asks) > 1:
+            self.retriever.unit_vectors.vectors([ask.question for ask in asks if ask.question.strip()])
 
     def _searched(self, ask: Ask) -> _Draft:
         """The draft, made once for each question where searches are kept; the second answer is told the first one's timing."""

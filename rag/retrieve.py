@@ -141,11 +141,12 @@ class Retriever:
         """0..1, that the hits hold an answer to the question (see rag.confidence). `evidence` is found where it is not given."""
         if evidence is None:
             evidence = self.evidence(question, hits[:PASSAGES], product)
-        return answer_confidence(question, self.terms(question, product), hits, evidence)
+        terms = self.terms(question, product, hits)
+        return answer_confidence(question, terms, hits, evidence, self.unit_vectors.likest)
 
     def evidence(self, question: str, hits: Sequence[Hit], product: str = "") -> list[Evidence]:
         """Every sentence, step and row of the hits in reading order, and how well it answers the question."""
-        return find_evidence(question, self.terms(question, product), hits, self.unit_vectors.cosines)
+        return find_evidence(question, self.terms(question, product, hits), hits, self.unit_vectors.cosines)
 
     def focus(
         self, question: str, hits: Sequence[Hit], passages: int, units: int, product: str = ""
@@ -159,9 +160,13 @@ class Retriever:
             return chosen_scope(product, self._documents)
         return self._names.named_scope(question) if self.settings.find_product else Scope()
 
-    def terms(self, question: str, product: str = "") -> Terms:
-        """The question's words, each with its rareness where the question is searched."""
-        return self._terms(question, self.scope(question, product))
+    def terms(self, question: str, product: str = "", hits: Sequence[Hit] = ()) -> Terms:
+        """The question's words, each with its rareness where it is searched, or in the product that the best hits are all of."""
+        scope = self.scope(question, product)
+        products = {hit.chunk.product for hit in hits[:PASSAGES]}
+        if scope.doc_ids is None and len(products) == 1:
+            scope = Scope(frozenset(d.doc_id for d in self._documents if d.product in products))
+        return self._terms(question, scope)
 
     def _terms(self, question: str, scope: Scope) -> Terms:
         return question_terms(question, lambda word: self._rare(word, scope))
@@ -213,7 +218,7 @@ class Retriever:
     def _dense(self, question: str, scope: Scope) -> list[tuple[str, float]]:
         if not self.settings.use_dense:
             return []
-        return self.index.dense(self.embedder.encode([question])[0], self.settings.candidates, scope.doc_ids)
+        return self.index.dense(self.unit_vectors.vectors([question])[0], self.settings.candidates, scope.doc_ids)
 
     def _lexical(self, question: str, scope: Scope) -> list[tuple[str, float]]:
         if not self.settings.use_lexical:

@@ -1,4 +1,4 @@
-"""How alike a question and single sentences are, by the index's own embedder."""
+"""Questions and single sentences by the index's own embedder, and how alike they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rag.embedder import Embedder
 
 
 class UnitVectors:
-    """Keeps the vectors of units it has seen: the same passages are found for many questions."""
+    """Keeps the vectors it has made: a question is compared with chunks and units, a unit with many questions."""
 
     def __init__(self, embedder: Embedder, most_kept: int = 50_000):
         self.embedder = embedder
@@ -19,7 +19,7 @@ class UnitVectors:
 
     def cosines(self, question: str, texts: Sequence[str]) -> list[float]:
         """Of the question with each text."""
-        [asked, *vectors] = self._encode([question, *texts])
+        [asked, *vectors] = self.vectors([question, *texts])
         return [float(asked @ vector) for vector in vectors]
 
     def word_likeness(self, question: str, texts: Sequence[str]) -> list[float]:
@@ -32,7 +32,13 @@ class UnitVectors:
             return [0.0] * len(texts)
         return [float((asked @ words.T).max(axis=1, initial=-1.0).mean()) for words in others]
 
-    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def likest(self, words: Sequence[str], text: str) -> list[float]:
+        """Of each word the cosine with the likest word of the text (mean of its pieces); [] where the embedder knows no words."""
+        *asked, held = self.embedder.word_vectors([*words, text]) or [np.zeros((0, 1))]
+        return [float((word @ held.T).max(axis=1).mean()) for word in asked if len(word)] if len(held) else []
+
+    def vectors(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Of questions or units, unit length; those not known yet are embedded together, which is quicker than one by one."""
         known = {text: vector for text in texts if (vector := self._vectors.get(text)) is not None}
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:

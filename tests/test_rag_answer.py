@@ -115,6 +115,16 @@ def test_a_follow_up_searches_with_the_question_before(retriever):
     first = Answerer(retriever, ScriptedChatModel(otherwise="Every 3 months. [1]")).answer("how often do I descale the kettle")
     assert needs_history("and with what?")
     assert not needs_history("how much power does the base of the kettle draw")
+    for whole in ("How do I clean the filter?", "What does E04 mean?", "where is my serial number"):
+        assert not needs_history(whole)
+    for leaning in (
+        "How do I clean it?",
+        "how much water?",
+        "And the filter?",
+        "how often should I descale?",
+        "what is the price?",
+    ):
+        assert needs_history(leaning)
     assert condense("and with what?", [first]) == "how often do I descale the kettle and with what?"
     follow = Answerer(retriever, ScriptedChatModel()).answer("and with what?", [first])
     assert follow.hits[0].chunk.section[-1] == "Descaling"
