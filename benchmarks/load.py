@@ -44,7 +44,7 @@ class Figures:
     wrong_user: int = 0
     seconds: float = 0.0
     processor: float = 0.0  # seconds the server's process used
-    most_memory: int = 0  # bytes
+    memory: list[int] = field(default_factory=list)  # bytes of the server, every half second
 
     @property
     def tokens_a_second(self) -> float:
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--alone", type=float, default=0.5, help="minutes of one question at a time before that")
     parser.add_argument("--warm-up", type=float, default=1.0, help="minutes of all chats before anything is measured")
     parser.add_argument("--workspace", type=Path, help="with the sample manuals indexed (default: a new one)")
+    parser.add_argument("--set", action="append", default=[], metavar="STEP.KEY=VALUE", help="a setting of the server")
     args = parser.parse_args()
     root = args.workspace or Path(tempfile.mkdtemp(prefix="emendo-load-"))
     if not (root / "index" / "CURRENT").exists():
@@ -120,6 +121,7 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     command = [sys.executable, "-m", "emendo.cli", "--workspace", str(root), "serve", "--model", "hf:bundled", "--port", port]
+    command += [word for setting in args.set for word in ("--set", setting)]
     server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     try:
         run(f"http://127.0.0.1:{port}", psutil.Process(server.pid), tokens, questions, args)
@@ -154,11 +156,13 @@ def run(url: str, server: psutil.Process, tokens: list[str], questions: list[str
         for label, q in (("median", 50), ("p95", 95)):
             one, all_ = (percentile(getattr(figures, name), q) for figures in (alone, many))
             print(f"{name + ' ' + label + ', s':<26} {one:11.2f}   {all_:10.2f}")
+    for label, figures in (("alone", alone), ("at once", many)):
+        print(f"{'processors used, ' + label:<26} {figures.processor / figures.seconds:.2f}")
     print(f"ratio of tokens a second   {many.tokens_a_second / alone.tokens_a_second:.2f}")
     print(f"errors                     {len(errors)} {errors[:2]}")
     print(f"answers to a wrong user    {alone.wrong_user + many.wrong_user}")
-    growth = f"{100 * (after / before - 1):+.1f} %, highest {many.most_memory / 2**20:.0f}"
-    print(f"memory, MB                 {before / 2**20:.0f} -> {after / 2**20:.0f} ({growth})")
+    print(f"memory, MB                 {before / 2**20:.0f} -> {after / 2**20:.0f} ({100 * (after / before - 1):+.1f} %)")
+    print(f"its own, without files, MB {memory_over_time(many.memory)}")
 
 
 def wait_until_ready(url: str) -> None:
@@ -183,13 +187,26 @@ def phase(url: str, server: psutil.Process, tokens: list[str], questions: list[s
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        figures.most_memory = max(figures.most_memory, server.memory_info().rss)
+        figures.memory.append(anonymous(server))
         time.sleep(0.5)
     figures.seconds, figures.processor = time.monotonic() - start, sum(server.cpu_times()[:2]) - used
     for chat in asking:
         chat.check()
     print(f"  {len(pairs)} chats: {len(figures.whole)} answers, {figures.tokens} tokens in {figures.seconds:.0f} s", flush=True)
     return figures
+
+
+def anonymous(server: psutil.Process) -> int:
+    """Bytes that are the process's own, without the files mapped into it, which the kernel may drop."""
+    memory = server.memory_info()
+    return int(memory.rss - memory.shared)
+
+
+def memory_over_time(samples: list[int], parts: int = 10) -> str:
+    """The mean of each tenth of the run, and the last one's growth over the first one."""
+    size = max(1, len(samples) // parts)
+    means = [statistics.mean(samples[n : n + size]) / 2**20 for n in range(0, size * min(parts, len(samples)), size)]
+    return f"{' '.join(f'{mean:.0f}' for mean in means)} ({100 * (means[-1] / means[0] - 1):+.1f} %)"
 
 
 def percentile(values: list[float], q: int) -> float:

@@ -22,6 +22,7 @@ from emendo.quiet import quiet_libraries
 from emendo.records import UserError
 from emendo.text_stream import StepStreamer, TextStream
 from emendo.verbatim import VerbatimPlan
+from emendo.weights_lock import WeightsLock, readers_of
 
 _STRIDE = 16  # tokens that a batch writes together before the rows that have ended leave it
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
@@ -44,11 +45,12 @@ class HFChatModel(BaseChatModel):
     model_id: str
     adapter_id: str = ""
     max_new_tokens: int = 160
-    batch_tokens: int = 8192  # rows x longest prompt decoded together; on a GPU `load` makes it larger
+    batch_tokens: int = 8192  # rows x longest prompt decoded together
+    reading_tokens: int = 2048  # the same where prompts are only read, as for verbatim answers: more leaves a processor's cache
     verbatim: bool = False  # print only units of the passages (see emendo.verbatim); prompts without passages are free
     refusal: str = ""  # what a verbatim answer may say instead of units
     refuse_above: float = 0.5  # probability of the refusal from which a verbatim answer is that; 1 never
-    lock: Any = None  # one generation at a time: adapters are switched on the shared weights
+    lock: Any = None  # WeightsLock: adapters are switched on the weights that others read
 
     @classmethod
     def load(cls, base: str, adapter: str | None = None, bits: str = "auto", **options: Any) -> HFChatModel:
@@ -56,7 +58,7 @@ class HFChatModel(BaseChatModel):
         model, tokenizer = load_base(base, bits)
         model.eval()
         name = "bundled" if Path(base).name == "model" and Path(base).is_dir() else base
-        loaded = cls(model=model, tokenizer=tokenizer, model_id=f"hf:{name}", lock=threading.RLock(), **options)
+        loaded = cls(model=model, tokenizer=tokenizer, model_id=f"hf:{name}", lock=WeightsLock(readers_of(model)), **options)
         if adapter:
             loaded.set_adapter(adapter)
         return loaded
@@ -68,7 +70,7 @@ class HFChatModel(BaseChatModel):
         """
         from peft import PeftModel
 
-        with self.lock:
+        with self.lock.changing():
             if folder is None:
                 self.model = self.model.unload() if isinstance(self.model, PeftModel) else self.model
                 self.adapter_id = ""
@@ -97,7 +99,8 @@ class HFChatModel(BaseChatModel):
         texts = [""] * len(requests)
         start = 0
         while start < len(order):
-            size = max(1, self.batch_tokens // len(requests[order[start]].prompt))
+            longest = requests[order[start]]
+            size = max(1, self.tokens_at_once(longest) // len(longest.prompt))
             rows = order[start : start + size]
             start += size
             new = self.decode([requests[i] for i in rows])
@@ -117,10 +120,14 @@ class HFChatModel(BaseChatModel):
             return Request(prompt, plan=plan)
         return Request(prompt)
 
+    def tokens_at_once(self, request: Request) -> int:
+        """Rows x longest prompt of a batch with this request. A GPU takes many rows at once, whatever is done with them."""
+        return self.reading_tokens if request.plan and self.model.device.type == "cpu" else self.batch_tokens
+
     def decode(self, requests: Sequence[Request], streams: Sequence[TextStream] = ()) -> list[list[int]]:
         """New token ids of each request. `streams`, one for each, get them as they are written, and then their end."""
         new: list[list[int]] = [[] for _ in requests]
-        with self.lock:
+        with self.lock.reading():
             for planned in (False, True):
                 rows = [n for n, request in enumerate(requests) if bool(request.plan) is planned]
                 if not rows:

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+_REPLACED = (DynamicLayer, DynamicSlidingWindowLayer)  # layers that put new tensors in the place of the old ones, changing none
 
 
 class PromptReader:
@@ -17,7 +20,7 @@ class PromptReader:
         self._model, self._pad = model, pad
         self._device = next(model.parameters()).device
         ids, self._mask = left_padded(prompts, pad, self._device)
-        out = self._forward(ids, self._mask, None, last=True)
+        out = self._forward(ids, self._mask, None, keep=1)
         self._cache = out.past_key_values
         self._next = _logprobs(out.logits[:, -1])
 
@@ -31,7 +34,8 @@ class PromptReader:
         for start in range(0, len(row_ids), max(8, len(self.rows))):  # a copy of the caches is as large as they are
             part = row_ids[start : start + max(8, len(self.rows))]
             places = torch.tensor([self.rows.index(row) for row, _ in part], device=self._device)
-            cache = copy.deepcopy(self._cache)
+            cache = copy.copy(self._cache)
+            cache.layers = [copy.copy(x) if type(x) in _REPLACED else copy.deepcopy(x) for x in self._cache.layers]
             cache.batch_select_indices(places)
             ids, real = self._padded([ids for _, ids in part])
             logits = self._forward(ids, torch.cat([self._mask[places], real], dim=1), cache).logits
@@ -46,10 +50,10 @@ class PromptReader:
             self._mask, self.rows = self._mask[places], list(row_ids)
         ids, real = self._padded(list(row_ids.values()))
         self._mask = torch.cat([self._mask, real], dim=1)
-        out = self._forward(ids, self._mask, self._cache)
+        lasts, place = torch.unique(real.sum(1) - 1, return_inverse=True)
+        out = self._forward(ids, self._mask, self._cache, keep=lasts)
         self._cache = out.past_key_values
-        lasts = real.sum(1) - 1
-        self._next = _logprobs(out.logits[torch.arange(len(lasts), device=self._device), lasts])
+        self._next = _logprobs(out.logits[torch.arange(len(place), device=self._device), place])
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """Ids and mask, (rows, longest), padded on the right: what comes after a gap does not see it."""
@@ -58,7 +62,8 @@ class PromptReader:
         mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
         return torch.tensor(ids, device=self._device), torch.tensor(mask, device=self._device)
 
-    def _forward(self, ids: Any, mask: Any, cache: Any, last: bool = False) -> Any:
+    def _forward(self, ids: Any, mask: Any, cache: Any, keep: Any = 0) -> Any:
+        """`keep`: logits of so many last positions (0: all), or of these positions."""
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with torch.inference_mode():
             return self._model(
@@ -67,7 +72,7 @@ class PromptReader:
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=int(last),
+                logits_to_keep=keep,
             )
 
 

@@ -38,11 +38,11 @@ def quote(
         for row in reader.rows if streams else ():
             if row in chosen:
                 streams[row].put(chosen[row])
-            else:
+            if row not in chosen or plans[row].ended:
                 streams[row].end()
         for row, ids in chosen.items():
             written[row] += ids
-        chosen = {row: ids for row, ids in chosen.items() if not (streams and streams[row].left)}
+        chosen = {row: ids for row, ids in chosen.items() if not (plans[row].ended or (streams and streams[row].left))}
         if not chosen:
             break
         reader.read(chosen)

@@ -54,6 +54,7 @@ class VerbatimPlan:
         self.refusing = not best  # decided before the first unit, see HFChatModel
         self._open = list(best.values())
         self._tokenizer = tokenizer
+        self._tokens: dict[str, Tokens] = {}  # of what was an option before
         self._left = most_units
         self.begun = False
         self._second: _Candidate | None = None
@@ -62,6 +63,11 @@ class VerbatimPlan:
     def undecided(self) -> bool:
         """Whether a second unit is printed, whatever the model thinks of going on."""
         return self._second is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing may follow what was printed."""
+        return self.begun and (self._left == 0 or not self._open)
 
     @property
     def _gaps(self) -> tuple[str, ...]:
@@ -74,7 +80,11 @@ class VerbatimPlan:
             return []
         if self.refusing:
             return [self.refusal]
-        return [_ids(self._tokenizer, gap + candidate.text) for candidate in self._open for gap in self._gaps]
+        texts = [gap + candidate.text for candidate in self._open for gap in self._gaps]
+        if new := [text for text in texts if text not in self._tokens]:
+            rows = self._tokenizer(new, add_special_tokens=False)["input_ids"]
+            self._tokens |= {text: tuple(row) for text, row in zip(new, rows, strict=True)}
+        return [self._tokens[text] for text in texts]
 
     def choose(self, options: Sequence[Tokens], logprobs: Logprobs) -> Tokens:
         """Take the best of `options`, which are then printed.

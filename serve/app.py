@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import socket
+import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from emendo.accounts import User
 from emendo.records import UserError
+from serve.heaps import keep_heaps_small
 from serve.security import LOOPBACK
 from serve.session import ServeContext
 from serve.theme import FAVICON, STYLE, make_head, make_theme
 
+# Seconds a thread may go on while others wait for the interpreter, a tenth of Python's own: searches and requests would hold up
+# the threads that decode, which need it for a moment between two matrix products.
+_SWITCH = 0.0005
 HEADER = f'<header id="brand">{FAVICON.read_text(encoding="utf-8")}<h1>Emendo</h1></header>'
 
 
@@ -77,16 +81,23 @@ class Running:
         self._thread.join(10)
 
 
-def serve(context: ServeContext, host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Serve until interrupted. Raises UserError when the port is taken, and for a network without users to sign in."""
+def serve(context: ServeContext, host: str = "127.0.0.1", port: int = 7860, ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until interrupted; `ready` is called when the pages can be opened.
+
+    Raises UserError when the port is taken, and for a network without users to sign in.
+    """
     if host not in LOOPBACK and not context.accounts.exist():
         raise UserError(
             f"--host {host} would open every conversation and document to the network, and there are no users to sign in; "
             "add the first with: emendo users add NAME --role admin"
         )
     socket = _bind(host, port)
-    _share_heaps()
-    _server(context, host).run(sockets=[socket])
+    keep_heaps_small()
+    sys.setswitchinterval(_SWITCH)
+    server = _server(context, host)
+    socket.listen()  # a browser that comes before the server runs waits for it
+    ready()
+    server.run(sockets=[socket])
 
 
 def launch(context: ServeContext, host: str = "127.0.0.1", port: int = 7860) -> Running:
@@ -138,19 +149,13 @@ def _user_name(request: Any) -> str:
     return request.state.user.name or "local"
 
 
-def _share_heaps() -> None:
-    """Two heaps for all threads where the C library is glibc, which gives each one of its own that keeps what is freed in it."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(-8, 2)  # M_ARENA_MAX
-
-
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sends at once only where TCP is named
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # too large a number for a port is the second
         bound.close()
         raise UserError(f"port {port} on {host} cannot be used ({error}); give another one with --port") from error
     return bound

@@ -1,12 +1,12 @@
 """One model for many chats: questions that wait at the same moment are decoded together, each streamed to its own reader.
 
-A batch is collected for a few milliseconds and decoded to its end; whoever comes later is in the next one. A row leaves its batch
-when its answer ends or its reader goes away.
+A batch is collected for a few milliseconds and decoded to its end; whoever comes later is in the next one. It holds who has
+waited longest and those whose prompts are nearest to that one's in length, so little is padded and nobody is passed over. A row
+leaves its batch when its answer ends or its reader goes away. As many batches are decoded at once as the model's lock allows.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 import weakref
@@ -34,13 +34,14 @@ class BatchedChatModel(BaseChatModel):
     inner: HFChatModel
     rows: int = 32
     collect: float = 0.01  # seconds to wait for companions
-    _waiting: Any = PrivateAttr()
+    _line: Any = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
         super().model_post_init(context)
-        worker = _Worker(self.inner, self.rows, self.collect)
-        self._waiting = worker.waiting
-        weakref.finalize(self, worker.waiting.put, None)  # the thread ends with the model that it serves
+        self._line = _Line(self.inner, self.rows, self.collect)
+        for _ in range(self.inner.lock.readers):
+            threading.Thread(target=_work, args=(self._line,), name="emendo-decoding", daemon=True).start()
+        weakref.finalize(self, self._line.close)  # the threads end with the model that they serve
 
     @property
     def _llm_type(self) -> str:
@@ -83,60 +84,72 @@ class BatchedChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         """Pieces as they are decoded; closing the iterator frees the row."""
         stream = TextStream(self.inner.tokenizer)
-        self._waiting.put((messages, stream))
+        self._line.put(self.inner.encode(messages), stream)
         for piece in stream.read():
             yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
 
 
-_Asked = tuple[list[BaseMessage], TextStream]
-_Encoded = tuple[Request, TextStream]
+_Row = tuple[Request, TextStream]
 
 
-class _Worker:
-    """The thread that decodes, until None is put into `waiting`."""
+class _Line:
+    """Requests that wait for a batch, the oldest first."""
 
     def __init__(self, model: HFChatModel, most_rows: int, collect: float):
-        self.waiting: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
-        self._ended = False
-        self._model = model
+        self.model = model
         self._most_rows = most_rows
         self._collect = collect
-        self._left_over: list[_Encoded] = []
-        threading.Thread(target=self._work, name="emendo-decoding", daemon=True).start()
+        self._rows: list[_Row] = []
+        self._came = threading.Condition()
+        self._closed = False
 
-    def _work(self) -> None:
-        while not self._ended:
-            rows = self._next_batch()
-            try:
-                if rows:
-                    self._model.decode([request for request, _ in rows], [stream for _, stream in rows])
-            except Exception as error:  # noqa: BLE001  (carried to the readers, who raise it)
-                for _, stream in rows:
-                    stream.end(error)
+    def put(self, request: Request, stream: TextStream) -> None:
+        with self._came:
+            self._rows.append((request, stream))
+            self._came.notify()
 
-    def _next_batch(self) -> list[_Encoded]:
-        """Requests that fit one batch; the others are the first of the next."""
-        new: list[_Asked | None] = []
-        if not self._left_over:
-            new.append(self.waiting.get())
+    def close(self) -> None:
+        with self._came:
+            self._closed = True
+            self._came.notify_all()
+
+    def next_batch(self) -> list[_Row] | None:
+        """Rows to decode together, none where all their readers went away or somebody else took them; None when it is closed."""
+        with self._came:
+            idle = not self._rows
+            self._came.wait_for(lambda: self._rows or self._closed)
+        if idle:
             time.sleep(self._collect)
-        while not self.waiting.empty():
-            new.append(self.waiting.get())
-        self._ended = None in new
-        rows = [*self._left_over, *(row for asked in new if asked for row in self._encoded(*asked))]
-        rows = [(request, stream) for request, stream in rows if not stream.left]
-        size = longest = 0
-        for request, _ in rows[: self._most_rows]:
+        with self._came:
+            if self._closed:
+                return None
+            waiting = [row for row in self._rows if not row[1].left]
+            batch = self._fitting(waiting)
+            self._rows = [row for row in waiting if row not in batch]
+            return batch
+
+    def _fitting(self, waiting: Sequence[_Row]) -> list[_Row]:
+        """The first one, and as many of its kind as fit one batch with it, the nearest in length first."""
+        if not waiting:
+            return []
+        first = waiting[0][0]
+        alike = [row for row in waiting if bool(row[0].plan) == bool(first.plan)]
+        alike.sort(key=lambda row: abs(len(row[0].prompt) - len(first.prompt)))  # stable: of equal ones the oldest
+        most_tokens, size, longest = self.model.tokens_at_once(first), 0, 0
+        for request, _ in alike[: self._most_rows]:
             longest = max(longest, len(request.prompt))
-            if size and longest * (size + 1) > self._model.batch_tokens:
+            if size and longest * (size + 1) > most_tokens:
                 break
             size += 1
-        self._left_over = rows[size:]
-        return rows[:size]
+        return alike[:size]
 
-    def _encoded(self, messages: list[BaseMessage], stream: TextStream) -> list[_Encoded]:
+
+def _work(line: _Line) -> None:
+    """Decode batch after batch until the line is closed."""
+    while (rows := line.next_batch()) is not None:
         try:
-            return [(self._model.encode(messages), stream)]
-        except Exception as error:  # noqa: BLE001  (carried to the reader, who raises it)
-            stream.end(error)
-            return []
+            if rows:
+                line.model.decode([request for request, _ in rows], [stream for _, stream in rows])
+        except Exception as error:  # noqa: BLE001  (carried to the readers, who raise it)
+            for _, stream in rows:
+                stream.end(error)

@@ -18,11 +18,14 @@ _UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 class Recording:
-    """One question while it is answered; use it with `with`. A new conversation is made where `conversation_id` is ""."""
+    """One question while it is answered; use it with `with`. A new conversation is made where `conversation_id` is "".
 
-    def __init__(self, store: Store, question: str, conversation_id: str, owner: str, beside: str = ""):
+    `adapter` is whom it is asked, so that an answer that never begins is shown under the right name.
+    """
+
+    def __init__(self, store: Store, question: str, conversation_id: str, owner: str, beside: str = "", adapter: str = ""):
         self._store = store
-        nothing = ((), (), False, 0.0, "", "", "", "")
+        nothing = ((), (), False, 0.0, "", adapter, "", "")
         self._answer = Answer(uuid.uuid4().hex, question, question, "", *nothing, stopped=True, beside=beside)
         self._written = ""
         self.conversation_id = conversation_id or store.create_conversation(title_of(question), owner)

@@ -12,6 +12,7 @@ from emendo.chat_template import render
 from emendo.files import write_whole
 from emendo.hf_model import HFChatModel
 from emendo.records import UserError
+from emendo.weights_lock import WeightsLock
 from sft.encoding import Encoded
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -75,12 +76,10 @@ def text_rows(model: Any, tokenizer: Any, count: int, file: Path, seed: int) -> 
 
 
 def _answers(model: Any, tokenizer: Any, asked: Sequence[list[dict[str, str]]]) -> list[str]:
-    import threading
-
     from langchain_core.messages import HumanMessage
 
     training = model.training
-    chat = HFChatModel(model=model.eval(), tokenizer=tokenizer, model_id="", lock=threading.RLock(), max_new_tokens=MAX_ANSWER)
+    chat = HFChatModel(model=model.eval(), tokenizer=tokenizer, model_id="", lock=WeightsLock(1), max_new_tokens=MAX_ANSWER)
     texts = chat.generate_texts([[HumanMessage(messages[0]["content"])] for messages in asked])
     model.train(training)
     return texts

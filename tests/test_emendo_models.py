@@ -90,6 +90,20 @@ def test_quote_follows_the_scores_it_is_given_and_says_nothing_twice():
     assert model.reply("tank", [], []) == "The manual does not say."
 
 
+def test_quote_leaves_out_what_is_too_long_unless_it_is_nearly_as_good_as_the_best():
+    long = "Rinse the tank " + "with plenty of fresh cold water " * 12 + "twice."
+    passages, model = ["Close the lid. Use no soap.", f"Dry it well. Open the valve. {long}"], QuoteChatModel()
+    assert "twice" in model.reply("tank", passages, [0, 9, 0, 0, 8.5])
+    assert "twice" not in model.reply("tank", passages, [0, 9, 0, 0, 7])
+
+
+def test_quote_prints_what_stands_before_and_after_the_best_sentence_where_it_is_nearly_as_good():
+    passages = ["Open the lid. Rinse the tank. Close the lid. Dry it well. Use no soap."]
+    whole = "Close the lid. [1] Dry it well. [1] Use no soap. [1]"
+    assert QuoteChatModel().reply("tank", passages, [4.5, 0, 4.2, 9, 3.7]) == whole, "a better one further off is left out"
+    assert QuoteChatModel().reply("tank", passages, [4.5, 0, 3.8, 9, 3.2]) == "Dry it well. [1]"
+
+
 def test_quote_without_passages_says_what_to_do():
     with pytest.raises(UserError, match="answers from passages only"):
         load_chat_model("quote").invoke([HumanMessage("hello")])
@@ -116,7 +130,10 @@ def test_closing_a_stream_stops_the_generation(tiny_model, hits):
     stream = model.stream(ask("how often", hits))
     next(stream)
     stream.close()
-    assert model.lock.acquire(timeout=30), "the model is free again"
+    switched = threading.Thread(target=model.set_adapter, args=(None,), daemon=True)
+    switched.start()
+    switched.join(30)
+    assert not switched.is_alive(), "the model is free again"
 
 
 def test_an_openai_compatible_server_is_asked_with_our_prompt(hits):

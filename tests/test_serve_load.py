@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -19,10 +20,12 @@ from langchain_core.messages import HumanMessage
 from running_site import add_users, running
 from small_bot import make_context
 
-from emendo.hf_model import HFChatModel
+from emendo.hf_model import HFChatModel, Request
 from emendo.scripted_model import ScriptedChatModel
 from emendo.store import Store
-from serve.batch_model import BatchedChatModel, batched
+from emendo.text_stream import TextStream
+from emendo.weights_lock import WeightsLock
+from serve.batch_model import BatchedChatModel, _Line, batched
 from serve.metrics import Metrics
 from serve.queue import AnswerQueue, QueueFull, Waiting
 from serve.render import answer_html
@@ -92,13 +95,18 @@ def model(tiny_model: Path) -> HFChatModel:
 
 
 def asked(n: int) -> list[HumanMessage]:
-    return [HumanMessage(content=f"Question {n} " + "about the kettle " * n)]
+    """A prompt of its own length, with passages of its own to quote from."""
+    passages = [f"Step {n}. Fill the kettle. Wait {n} minutes.", f"Lamp {n} blinks. Call the service."]
+    return [HumanMessage(f"Question {n} " + "about the kettle " * n, additional_kwargs={"passages": passages})]
 
 
-def test_chats_decoded_together_get_the_texts_they_get_alone(model: HFChatModel) -> None:
+@pytest.mark.parametrize("quoting", [False, True])
+@pytest.mark.parametrize("batches", [1, 2])
+def test_chats_decoded_together_get_the_texts_they_get_alone(model: HFChatModel, batches: int, quoting: bool) -> None:
+    model = model.model_copy(update={"lock": WeightsLock(batches), "verbatim": quoting, "refusal": "No."})
     alone = [model.invoke(asked(n)).content for n in range(6)]
     together: dict[int, str] = {}
-    server = BatchedChatModel(inner=model, rows=4, collect=0.1)  # the fifth and sixth are the next batch
+    server = BatchedChatModel(inner=model, rows=4 // batches, collect=0.1)  # the fifth and sixth are in a later batch
     threads = [
         threading.Thread(target=lambda n=n: together.update({n: "".join(str(p.content) for p in server.stream(asked(n)))}))
         for n in range(6)
@@ -109,6 +117,43 @@ def test_chats_decoded_together_get_the_texts_they_get_alone(model: HFChatModel)
         thread.join(60)
     assert [together[n] for n in range(6)] == alone
     assert len(set(alone)) > 1, "equal texts would hide a mix-up"
+
+
+def test_a_batch_holds_who_waited_longest_and_prompts_of_like_length() -> None:
+    model: Any = SimpleNamespace(tokens_at_once=lambda request: 300)
+    line = _Line(model, most_rows=3, collect=0)
+    for length in (100, 10, 90, 300, 95, 12, 11):
+        line.put(Request([0] * length), TextStream(None))
+    batches = [[len(request.prompt) for request, _ in line.next_batch() or ()] for _ in range(3)]
+    assert batches == [[100, 95, 90], [10, 11, 12], [300]]
+
+
+def test_an_adapter_is_switched_between_batches_and_waits_for_no_later_one() -> None:
+    lock = WeightsLock(2)
+    events: list[str] = []
+    first, second = lock.reading(), lock.reading()
+    first.__enter__()
+    second.__enter__()  # two read at once
+
+    def switch() -> None:
+        with lock.changing():
+            events.append("switched")
+
+    def read() -> None:
+        with lock.reading():
+            events.append("read")
+
+    threads = [threading.Thread(target=switch), threading.Thread(target=read)]
+    threads[0].start()
+    wait_until(lambda: lock._changers)
+    threads[1].start()
+    first.__exit__(None, None, None)
+    time.sleep(0.05)
+    assert events == [], "one batch is being read still, and who came later does not overtake"
+    second.__exit__(None, None, None)
+    for thread in threads:
+        thread.join(20)
+    assert events == ["switched", "read"]
 
 
 def test_a_reader_who_leaves_stops_only_the_own_row(model: HFChatModel) -> None:

@@ -85,6 +85,17 @@ def test_one_question_has_two_answers_each_of_its_own(context: ServeContext, pag
     assert len(texts(page, page.open(conversation))) == 5
 
 
+def test_an_answer_that_never_began_stands_under_its_models_name(context: ServeContext, page: ChatPage) -> None:
+    asking = page.ask(QUESTION, "", ALL_PRODUCTS, BOTH)
+    begun = (update[page.answering] for update in asking if update.get(page.answering))
+    assert next(begun) != next(begun)  # the second one is asked, and the tab is closed
+    asking.close()
+    conversation = context.store.conversations()[0]["conversation_id"]
+    _, left, right = texts(page, page.open(conversation))
+    assert "Base model" in left
+    assert "Adapter a1" in right
+
+
 def test_a_preference_is_recorded_and_taken_back(context: ServeContext, page: ChatPage) -> None:
     conversation, _ = ask(page)
     base, tuned = turns(context)
