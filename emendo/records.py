@@ -197,7 +197,9 @@ class AdapterCard:
     example_hashes: tuple[str, ...]
     correction_ids: tuple[str, ...]
     clusters: tuple[str, ...]
-    losses: dict[str, float]  # nats per labelled token: train_first, train_last, validation_first, validation_best
+    losses: dict[
+        str, float
+    ]  # nats per labelled token or, on choices, per row: train_first, train_last, validation_first, validation_best
     versions: dict[str, str]
     seconds: float
     at: str  # ISO 8601, UTC

@@ -37,7 +37,7 @@ def sft_config(settings: TuneSettings, run: Path, rows: int, validated: bool, pa
         per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulate,
         num_train_epochs=1,
-        learning_rate=settings.learning_rate or learning_rate_for(parameters),
+        learning_rate=settings.learning_rate or learning_rate_for(parameters, settings.loss),
         warmup_steps=round(settings.warmup_share * updates),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
@@ -85,10 +85,10 @@ def check_distribution(found: Any, bits: str) -> None:
         raise UserError(f"{processes()} processes were started, but each would train alone; start them with `accelerate launch`")
 
 
-def learning_rate_for(parameters: int) -> float:
-    """2e-4 up to 4B parameters, 1e-4 above (about ten times the rate of a full tuning); 2e-3 for models below 100M."""
+def learning_rate_for(parameters: int, loss: str = "tokens") -> float:
+    """2e-4 up to 4B parameters, 1e-4 above (about ten times the rate of a full tuning); below 100M 2e-3, on choices 1e-3."""
     if parameters < 100e6:
-        return 2e-3
+        return 1e-3 if loss == "choices" else 2e-3
     return 2e-4 if parameters <= 4.5e9 else 1e-4
 
 

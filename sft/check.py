@@ -13,7 +13,7 @@ from typing import Any, Literal
 from emendo.records import Correction, Example, UserError
 from rag.prompt import PROMPT_VERSION
 from sft.cleaning import contradictions, jaccard, shingles
-from sft.encoding import Encoded, fit
+from sft.encoding import Encoded, encode_choices, fit
 from sft.estimate import GIB, Memory, backward_share, check_room, free_memory, kept_bytes
 from sft.examples import ExampleSet
 
@@ -94,13 +94,26 @@ class Rows:
     findings: list[Finding]
 
 
-def check_rows(data: ExampleSet, corrections: dict[str, Correction], tokenizer: Any, stop_ids: set[int], max_tokens: int) -> Rows:
-    """All examples encoded, and what is wrong with them: nothing is cut or dropped without a word."""
+def check_rows(
+    data: ExampleSet,
+    corrections: dict[str, Correction],
+    tokenizer: Any,
+    stop_ids: set[int],
+    max_tokens: int,
+    choosing: bool = False,
+) -> Rows:
+    """All examples encoded, and what is wrong with them: nothing is cut or dropped without a word.
+
+    `choosing`: answers become units of their passages and their choices are learned, where there are such units.
+    """
     faults: list[str] = []
     fitted: dict[str, list[tuple[Example, Encoded]]] = {"train": [], "validation": []}
     for example in (*data.train, *data.validation):
         try:
-            found = fit(example, corrections[example.correction_id], tokenizer, stop_ids, max_tokens)
+            correction = corrections[example.correction_id]
+            found = fit(example, correction, tokenizer, stop_ids, max_tokens)
+            if choosing:
+                found = encode_choices(found[0], correction, tokenizer, stop_ids, max_tokens) or found
         except UserError as error:
             faults.append(str(error))
         else:
@@ -117,6 +130,7 @@ def check_rows(data: ExampleSet, corrections: dict[str, Correction], tokenizer: 
         after = Counter(len(example.passages) for example in (*kept.train, *kept.validation))
         findings += _lengths([*train, *validation], max_tokens, 0 if faults else (before - after).total())
         findings.append(_stopping([*train, *validation], tokenizer, stop_ids))
+        findings.append(_loss_kind(train) if choosing else Finding("loss", "ok", "on the tokens of the answers"))
         findings.append(Finding("template", "ok", f"serving's prompt is an exact prefix of every row (prompt {PROMPT_VERSION})"))
     return Rows(kept, train, validation, findings)
 
@@ -139,6 +153,13 @@ def _lengths(rows: Sequence[Encoded], max_tokens: int, shortened: int) -> list[F
     return found
 
 
+def _loss_kind(rows: Sequence[Encoded]) -> Finding:
+    chosen = sum(bool(row.allowed) for row in rows)
+    rest = len(rows) - chosen
+    plain = f", on the tokens of {rest} (refusals, and answers that are no units of their passages)" if rest else ""
+    return Finding("loss", "ok" if chosen else "note", f"on the choices of {chosen} rows{plain}")
+
+
 def _stopping(rows: Sequence[Encoded], tokenizer: Any, stop_ids: set[int]) -> Finding:
     ends = Counter(row.input_ids[-1] for row in rows if row.completion_mask[-1])
     wrong = sum(count for end, count in ends.items() if end not in stop_ids) + len(rows) - sum(ends.values())
@@ -159,7 +180,7 @@ def histogram(rows: Sequence[Encoded]) -> list[tuple[int, int]]:
 
 def sample(row: Encoded, tokenizer: Any, context: int = 60) -> tuple[str, str]:
     """One row as the model sees it: the last `context` tokens of the prompt, and the labelled span."""
-    start = len(row.input_ids) - row.labelled
+    start = row.completion_mask.index(1)
     return tokenizer.decode(row.input_ids[max(0, start - context) : start]), tokenizer.decode(row.input_ids[start:])
 
 
@@ -235,7 +256,11 @@ def _loss(trainer: Any, rows: Sequence[Encoded]) -> Any:
     import torch
 
     features = [
-        {"input_ids": r.input_ids, "labels": [i if m else -100 for i, m in zip(r.input_ids, r.completion_mask, strict=True)]}
+        {
+            "input_ids": r.input_ids,
+            "labels": [i if m else -100 for i, m in zip(r.input_ids, r.completion_mask, strict=True)],
+            "allowed": r.allowed,
+        }
         for r in rows
     ]
     inputs = trainer._prepare_inputs(trainer.data_collator(features))

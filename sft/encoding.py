@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import TemplateError
 
 from emendo.chat_template import render
 from emendo.records import Correction, Example, UserError
+from sft.choice_loss import choices_of
 from sft.examples import without_lowest_passage
+from sft.unit_answers import as_units
 
 
 @dataclass(frozen=True)
 class Encoded:
     input_ids: list[int]
     completion_mask: list[int]  # 1 on the labelled tokens, same length
+    # Of a row that learns choices (sft.choice_loss): for each labelled token the ids that are allowed there, its own first.
+    allowed: list[list[int]] = field(default_factory=list, kw_only=True)
 
     @property
     def labelled(self) -> int:
@@ -75,6 +80,22 @@ def fit(example: Example, correction: Correction, tokenizer: Any, stop_ids: set[
             )
         example, row = shorter, encode(shorter, tokenizer, stop_ids)
     return example, row
+
+
+def encode_choices(
+    example: Example, correction: Correction, tokenizer: Any, stop_ids: set[int], max_tokens: int
+) -> tuple[Example, Encoded] | None:
+    """The example with its answer as units of its passages, and the choices that these leave open; None without any."""
+    texts = {hit.chunk.chunk_id: hit.chunk.text for hit in correction.hits}
+    passages = [texts[passage] for passage in example.passages]
+    answer = as_units(example.messages[-1]["content"], passages)
+    example = dataclasses.replace(example, messages=(*example.messages[:-1], {"role": "assistant", "content": answer}))
+    row = encode(example, tokenizer, stop_ids)
+    found = choices_of(tokenizer, passages, answer, row.input_ids[-1])
+    if found is None or row.input_ids[-len(found[0]) :] != found[0] or len(row.input_ids) > max_tokens:
+        return None
+    prompt, open_at = len(row.input_ids) - len(found[0]), [bool(allowed) for allowed in found[1]]
+    return example, Encoded(row.input_ids, [0] * prompt + list(map(int, open_at)), allowed=[ids for ids in found[1] if ids])
 
 
 def batches_in_order(rows: Sequence[Encoded], batch_size: int, epochs: float, seed: int) -> list[Encoded]:

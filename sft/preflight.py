@@ -13,7 +13,7 @@ from emendo.records import Correction
 from sft.check import Finding, check_data, check_rows, check_step, check_weights, histogram, sample
 from sft.estimate import memory_of
 from sft.examples import ExampleSet
-from sft.train import TuneSettings, build_trainer, window_of, with_bits
+from sft.train import TuneSettings, build_trainer, window_of, with_bits, with_loss
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Preflight:
 def preflight(base: str, data: ExampleSet, corrections: Sequence[Correction], settings: TuneSettings) -> Preflight:
     """All checks of a tuning run, none of its steps; UserError only for a base model that cannot be loaded at all."""
     base = resolve_base(base)
-    settings = with_bits(base, settings)
+    settings = with_loss(base, data, with_bits(base, settings))
     findings = check_data(data, corrections)
     memory = memory_of(base, settings.bits, settings.rank)
     room = check_weights(memory, settings.bits)
@@ -38,7 +38,8 @@ def preflight(base: str, data: ExampleSet, corrections: Sequence[Correction], se
         return Preflight((*findings, *room))
     model, tokenizer = load_base(base, settings.bits, training=True)
     by_id = {correction.correction_id: correction for correction in corrections}
-    rows = check_rows(data, by_id, tokenizer, stop_token_ids(model, tokenizer), window_of(model, settings))
+    choosing = settings.loss == "choices"
+    rows = check_rows(data, by_id, tokenizer, stop_token_ids(model, tokenizer), window_of(model, settings), choosing)
     findings += rows.findings
     if not rows.train:
         return Preflight(tuple(findings))

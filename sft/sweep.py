@@ -17,7 +17,7 @@ from sft.arguments import learning_rate_for
 from sft.estimate import memory_of
 from sft.examples import ExampleSet, ExampleSettings, build_examples
 from sft.sweep_plot import plot
-from sft.train import TuneSettings, tune
+from sft.train import TuneSettings, tune, with_loss
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SweepSettings:
 class Trial:
     number: int
     state: str  # complete | pruned
-    loss: float | None  # on the validation rows, nats per labelled token
+    loss: float | None  # on the validation rows, nats
     settings: dict[str, float]
 
 
@@ -83,6 +83,7 @@ def sweep(
     data = build_examples(corrections, examples)
     if not data.validation:
         raise UserError("a sweep is judged on validation rows and there are none; raise --set examples.validation_share=0.1")
+    tuning = with_loss(base, data, tuning)
     space = [dataclasses.asdict(value) for value in (dataclasses.replace(settings, trials=1), tuning, examples)]
     identity = content_id(base, json.dumps(space), *data.hashes, length=12)
     folder = folder / identity
@@ -91,7 +92,7 @@ def sweep(
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4)
     study.sampler = optuna.samplers.TPESampler(seed=settings.seed + len(study.trials), n_startup_trials=5)
     parameters = memory_of(base, "bf16", 1).weights // 2
-    usual = tuning.learning_rate or learning_rate_for(parameters)
+    usual = tuning.learning_rate or learning_rate_for(parameters, tuning.loss)
     if not study.trials:
         study.enqueue_trial(_defaults(settings, tuning, examples, usual))
     if study.trials and study.trials[-1].state.name in ("RUNNING", "FAIL"):  # killed or stopped
@@ -187,7 +188,7 @@ def _write(study: Any, folder: Path) -> Sweep:
     best = min((trial for trial in trials if trial.state == "complete"), key=lambda trial: trial.loss or 0.0)
     chosen = best.settings
     lines = [
-        f"# validation loss {best.loss:.4f} nats per labelled token, the best of {len(trials)} trials",
+        f"# validation loss {best.loss:.4f} nats, the best of {len(trials)} trials",
         "[tune]",
         f"learning_rate = {chosen['learning_rate']:.3g}",
         f"rank = {chosen['rank']:.0f}",

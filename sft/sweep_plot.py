@@ -55,7 +55,7 @@ def _panel(n: int, name: str, trials: Sequence[tuple[Mapping[str, float], float,
     for loss in sorted({low, high}):
         parts.append(f'<text x="{left - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.3f}</text>')
     if n == 0:
-        parts.append(f'<text x="4" y="{_TOP - 6}">validation loss, nats per labelled token (lower is better; red: chosen)</text>')
+        parts.append(f'<text x="4" y="{_TOP - 6}">validation loss, nats (lower is better; red: chosen)</text>')
     order = sorted(range(len(trials)), key=lambda i: trials[i][2])  # the best is drawn last, on top
     for i in order:
         _, loss, best = trials[i]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from emendo.chat_models import resolve_base
+from emendo.chat_models import BUNDLED, resolve_base
 from emendo.files import weights_sha256
 from emendo.hf_model import load_base, stop_token_ids
 from emendo.records import AdapterCard, Correction, UserError, content_id, to_json
@@ -55,10 +55,14 @@ class TuneSettings:
     validations: int = 4  # per run
     keep_best: bool = False  # publish the weights with the lowest validation loss, not the last ones
     patience: int = 0  # validations without improvement after which the run ends with the best weights; 0: never
+    # What is learned of an answer: its tokens, or for a model that is served verbatim the choices among the units of its passages
+    # (sft/choice_loss.py); auto: choices for the bundled model.
+    loss: Literal["auto", "tokens", "choices"] = "auto"
     max_tokens: int = 2048  # longer examples are an error, never cut
     save_steps: int = 50
     replay: float = 0.0  # share of rows that are the base's own answers to general prompts, against forgetting
-    replay_text: float = 0.0  # share of rows that are text the base wrote by itself, against forgetting
+    # Share of rows that are text the base wrote by itself, against forgetting; None: 0.1 where choices are learned, else 0.
+    replay_text: float | None = None
     replay_prompts: str = ""  # file of such prompts, one a line; "" for the ones of data/replay_prompts.txt
     general: str = ""  # text file on which forgetting is measured; "" for data/general.txt
     checkpointing: bool = False  # gradient checkpointing: less memory, about 1.4x slower
@@ -85,7 +89,7 @@ class TuneSettings:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: expected 0 or more")
         for name in ("dropout", "warmup_share", "floor", "replay", "replay_text"):
-            if not 0 <= getattr(self, name) < 1:
+            if not 0 <= (getattr(self, name) or 0) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: expected a share from 0 to below 1")
         if self.schedule in ("step", "exponential") and not self.floor:
             raise ValueError(f"floor = 0: the {self.schedule} schedule falls by a factor and cannot reach 0; try 0.01")
@@ -103,7 +107,7 @@ def tune(
     and returns a finished one at once. `corrections` are the ones the examples were made from, by id.
     """
     base = resolve_base(base)
-    settings = with_bits(base, settings)
+    settings = with_loss(base, data, with_bits(base, settings))
     identity = content_id(base, PROMPT_VERSION, json.dumps(dataclasses.asdict(settings)), *data.hashes, length=12)
     target, run = folder / identity, folder / f".running-{identity}"
     if (target / "card.json").is_file():
@@ -116,7 +120,8 @@ def tune(
     memory = memory_of(base, settings.bits, settings.rank)
     require(check_weights(memory, settings.bits))
     model, tokenizer = load_base(base, settings.bits, training=True)
-    rows = check_rows(data, corrections, tokenizer, stop_token_ids(model, tokenizer), window_of(model, settings))
+    choosing = settings.loss == "choices"
+    rows = check_rows(data, corrections, tokenizer, stop_token_ids(model, tokenizer), window_of(model, settings), choosing)
     require([*check_data(data, list(corrections.values())), *rows.findings])
     data = rows.data
     train = [*rows.train, *_replay(model, tokenizer, len(rows.train), run, settings)]
@@ -162,7 +167,7 @@ def build_trainer(
     import datasets
     from transformers import EarlyStoppingCallback, PrinterCallback
 
-    from sft.trainer import ProgressCallback, SealedTrainer, to_dataset
+    from sft.trainer import ProgressCallback, SealedTrainer, learn_choices, to_dataset
 
     parameters = model.num_parameters()
     ordered = batches_in_order(rows, settings.batch_size * processes(), settings.epochs, settings.seed)
@@ -180,6 +185,8 @@ def build_trainer(
     keep_event_files(trainer, run)
     trainer.schedule = (settings.schedule, settings.floor, settings.drops)
     trainer.remove_callback(PrinterCallback)
+    if any(row.allowed for row in rows):
+        learn_choices(trainer)
     if settings.patience:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     for parameter in trainer.model.parameters():
@@ -196,6 +203,19 @@ def with_bits(base: str, settings: TuneSettings) -> TuneSettings:
     return dataclasses.replace(settings, bits="bf16" if fits else "nf4")
 
 
+def with_loss(base: str, data: ExampleSet, settings: TuneSettings) -> TuneSettings:
+    """The settings with `loss` and `replay_text` decided.
+
+    Without passages (tasks beyond chat, files of examples) there are tokens only.
+    """
+    verbatim = settings.loss == "choices" or (settings.loss == "auto" and base == str(BUNDLED))
+    choosing = verbatim and any(example.passages for example in data.train)
+    replay_text = settings.replay_text
+    if replay_text is None:
+        replay_text = 0.1 if choosing else 0.0
+    return dataclasses.replace(settings, loss="choices" if choosing else "tokens", replay_text=replay_text)
+
+
 def window_of(model: Any, settings: TuneSettings) -> int:
     """The longest example in tokens: the setting's limit, or the model's own where that is lower."""
     return min(settings.max_tokens, int(getattr(model.config, "max_position_embeddings", settings.max_tokens)))
@@ -205,18 +225,17 @@ def _replay(model: Any, tokenizer: Any, rows: int, run: Path, settings: TuneSett
     """Rows against forgetting; each kind is the share of all rows that its setting says."""
     from sft.replay import replay_rows, text_rows
 
-    learned = 1 - settings.replay - settings.replay_text
+    replay_text = settings.replay_text or 0.0
+    learned = 1 - settings.replay - replay_text
     if learned <= 0:
-        raise UserError(
-            f"tune.replay={settings.replay} and tune.replay_text={settings.replay_text} leave no room for examples: lower one"
-        )
+        raise UserError(f"tune.replay={settings.replay} and tune.replay_text={replay_text} leave no room for examples: lower one")
     made = []
     if settings.replay:
         count, prompts = max(1, round(rows * settings.replay / learned)), settings.replay_prompts
         stops = stop_token_ids(model, tokenizer)
         made += replay_rows(model, tokenizer, stops, count, run / "replay.json", Path(prompts) if prompts else None)
-    if settings.replay_text:
-        count = max(1, round(rows * settings.replay_text / learned))
+    if replay_text:
+        count = max(1, round(rows * replay_text / learned))
         made += text_rows(model, tokenizer, count, run / "replay_text.json", settings.seed)
     return made
 
@@ -232,7 +251,10 @@ def forgetting(model: Any, tokenizer: Any, settings: TuneSettings) -> dict[str, 
 
 
 def _losses(trainer: Any, validated: bool) -> dict[str, float]:
-    """First and last training loss (mean of up to ten steps) and first and best validation loss, nats per labelled token."""
+    """First and last training loss (mean of up to ten steps), first and best validation loss.
+
+    Nats per labelled token, or per row where choices are learned (`SealedTrainer`).
+    """
     steps = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     checks = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
     head, tail = steps[:10], steps[-10:]

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from emendo.records import UserError
 from sft.checkpoints import seal
+from sft.choice_loss import NONE, choice_loss
 from sft.encoding import Encoded
 from sft.schedules import Schedule, make_scheduler
 
@@ -28,6 +31,7 @@ class SealedTrainer(SFTTrainer):
     """Checkpoints get their manifest last; on CPUs only labelled positions are scored."""
 
     schedule: tuple[Schedule, float, int] = ("cosine", 0.1, 3)  # name, floor, drops: see sft.schedules
+    choosing = False  # whether rows learn choices (sft.choice_loss), see `learn_choices`
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.lr_scheduler is None:
@@ -46,6 +50,8 @@ class SealedTrainer(SFTTrainer):
         attention from its causal kernel. Here only the positions that some row labels are projected; the mask is left out,
         because rows are padded on the right and a causal model never looks there.
         """
+        if self.choosing:
+            return self._choice_loss(model, inputs, num_items_in_batch)
         if return_outputs or inputs["input_ids"].device.type != "cpu" or self.aux_loss_enabled:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs["labels"][:, 1:]
@@ -54,10 +60,33 @@ class SealedTrainer(SFTTrainer):
         kept = labels[:, positions]
         total = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), kept.flatten(), reduction="sum")
         count = (kept != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        return self._averaged(total, count, num_items_in_batch)
+
+    def _averaged(self, total: Any, count: Any, num_items_in_batch: Any) -> Any:
         loss = total / torch.as_tensor(count).clamp(min=1)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # the count is that of all processes, DDP averages their gradients
         return loss
+
+    def _choice_loss(self, model: Any, inputs: dict[str, Any], rows_in_batch: Any) -> Any:
+        """Mean over rows: -log P(answer) of those that learn choices, the mean over tokens of the others; nats."""
+        labels = inputs["labels"][:, 1:]
+        positions = (labels != -100).any(0).nonzero().squeeze(1)
+        logits = model(input_ids=inputs["input_ids"], logits_to_keep=positions, use_cache=False).logits
+        kept = labels[:, positions]
+        row, place = (kept != -100).nonzero(as_tuple=True)
+        losses = choice_loss(logits[row, place], kept[row, place], inputs["allowed"])
+        plain = (inputs["allowed"] == NONE).all(1)
+        lengths = torch.bincount(row, minlength=len(labels))[row]
+        total = torch.where(plain, losses / lengths, losses).sum()
+        return self._averaged(total, len(labels) if rows_in_batch is None else rows_in_batch, rows_in_batch)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        """Of all processes: labelled tokens, or rows where choices are learned."""
+        if not self.choosing:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        rows = torch.tensor(sum(len(batch["input_ids"]) for batch in batch_samples), device=device)
+        return self.accelerator.gather(rows).sum()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
@@ -73,6 +102,27 @@ class SealedTrainer(SFTTrainer):
                 f"checkpoint {self.state.global_step} could not be written to {folder.parent} ({reason}); make room there and "
                 "give the same command again: it goes on from the last whole checkpoint"
             ) from error
+
+
+@dataclass
+class ChoiceCollator(DataCollatorForLanguageModeling):
+    """Batches with `allowed`, (labelled tokens, most): what may stand at each labelled token, row by row, filled up with NONE."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super().torch_call(examples)
+        found: list[list[int]] = []
+        for row in examples:
+            found += row.get("allowed") or [[]] * sum(label != -100 for label in row["labels"][1:])
+        most = max(1, *map(len, found))
+        batch["allowed"] = torch.tensor([[*ids, *[NONE] * (most - len(ids))] for ids in found])
+        return batch
+
+
+def learn_choices(trainer: Any) -> None:
+    """Where some row has `allowed`, all are learned by the loss on choices, each as one row."""
+    trainer.choosing = True
+    trainer._signature_columns = ["input_ids", "labels", "allowed"]
+    trainer.data_collator = ChoiceCollator(trainer.data_collator.pad_token_id)
 
 
 class Diverged(UserError):
@@ -157,4 +207,10 @@ def saving_on_signals(trainer: Any) -> Iterator[None]:
 
 def to_dataset(rows: list[Encoded]) -> Dataset:
     """Tokenised rows as TRL takes them: it masks the labels where completion_mask is 0."""
-    return Dataset.from_dict({"input_ids": [r.input_ids for r in rows], "completion_mask": [r.completion_mask for r in rows]})
+    columns: dict[str, list[Any]] = {
+        "input_ids": [r.input_ids for r in rows],
+        "completion_mask": [r.completion_mask for r in rows],
+    }
+    if any(r.allowed for r in rows):
+        columns["allowed"] = [r.allowed for r in rows]
+    return Dataset.from_dict(columns)
