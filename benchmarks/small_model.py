@@ -3,7 +3,8 @@
     python -m benchmarks.small_model [--questions 120] [--model data/model]
 
 `alone` writes freely; `quoting` prints whole units of the passages, chosen by the model; `served` adds how well the search finds
-each unit to meet the question (rag.evidence). In all three the model decides whether to refuse.
+each unit to meet the question (rag.evidence). In all three the model decides whether to refuse; in `shipped`, which is `served`
+otherwise, the search's confidence does, as in the app.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from emendo.hf_model import HFChatModel
 from emendo.records import Chunk, Hit
 from emendo.words import stems
 from rag.answer import to_langchain
+from rag.assemble import REFUSES_BELOW
+from rag.confidence import answer_confidence
 from rag.embedder import Embedder, load_embedder
 from rag.evidence import find_evidence
 from rag.fusion import inverse_frequency, question_terms
@@ -67,11 +70,14 @@ def main() -> None:
     embedder = load_embedder()
     vectors = UnitVectors(embedder)
     prompts: dict[str, list[list[BaseMessage]]] = {"alone": [], "quoting": [], "served": []}
+    confidence = []
     for row in rows:
         hits, messages = hits_of(row, embedder), row.messages()
         ranked = sorted(range(len(hits)), key=lambda n: -hits[n].stages["dense_cosine"])
         terms = question_terms(row.question, lambda word: inverse_frequency(seen[word], total))
-        found = find_evidence(row.question, terms, [hits[n] for n in ranked], vectors.cosines)
+        best_first = [hits[n] for n in ranked]
+        found = find_evidence(row.question, terms, best_first, vectors.cosines)
+        confidence.append(answer_confidence(row.question, terms, best_first, found, vectors.likest))
         scores = {(ranked[e.unit.passage], e.unit.position): e.score for e in found}
         prompts["alone"].append(to_langchain(messages, row.question, []))
         prompts["quoting"].append(to_langchain(messages, row.question, hits))
@@ -79,6 +85,9 @@ def main() -> None:
     model = HFChatModel.load(args.model, bits="fp32", verbatim=True, refusal=REFUSAL)
     for name, conversations in prompts.items():
         show(name, rows, model.generate_texts(conversations))
+    model.refuse_above = 1.0
+    texts = model.generate_texts(prompts["served"])
+    show("shipped", rows, [REFUSAL if c < REFUSES_BELOW else text for c, text in zip(confidence, texts, strict=True)])
 
 
 if __name__ == "__main__":

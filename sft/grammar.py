@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,16 +115,26 @@ def make_manual(rng: random.Random, passages: int = 8, sentences: tuple[int, int
     title = rng.choice(("{name} {model} {device}", "{name} {model}", "{device} {model}", "{name} {device} {model} User Manual"))
     title = " ".join(w[:1].upper() + w[1:] for w in title.format_map(slots).split())
     pages: list[Passage] = []
-    asks: list[Ask] = []
+    facts: list[tuple[int, list[str], tuple[str, ...]]] = []
     for index in range(passages):
         size = rng.randint(*sentences)
-        paragraphs, facts, heading = _section(rng, slots, size)
+        paragraphs, told, heading = _section(rng, slots, size)
         pages.append(Passage(f"{title} > {heading}", tuple(paragraphs)))
-        asks += [Ask(question, index, units) for question, units in facts]
+        facts += [(index, *fact) for fact in told]
+    answers = Counter(key for _, questions, _ in facts for key in {_plain(question) for question in questions})
+    asks = []
+    for index, questions, units in facts:
+        question = rng.choice(questions)
+        if answers[_plain(question)] == 1:  # else two places of the manual answer it, and none is the right one
+            asks.append(Ask(question, index, units))
     return Manual(tuple(pages), tuple(asks))
 
 
-Fact = tuple[str, tuple[str, ...]]
+def _plain(question: str) -> str:
+    return question.lower().rstrip("?")
+
+
+Fact = tuple[list[str], tuple[str, ...]]  # every way to ask for it, the units that answer
 Body = tuple[list[tuple[str, ...]], list[Fact], str]
 
 
@@ -146,18 +157,22 @@ def _prose(rng: random.Random, product: Slots, size: int) -> Body:
         else:
             fact = rng.choice(_GRAMMAR["facts"])
             unit = sentence_case(rng.choice(fact["statements"]).format_map(slots))
-            facts.append((rng.choice(fact["questions"]).format_map(slots), (unit,)))
+            facts.append((_questions(fact, slots), (unit,)))
         if unit.startswith("WARNING") or rng.random() < 0.15:
             paragraphs += [[unit], []]
         elif rng.random() < 0.12:
             paragraphs += [["- " + unit], []]
-            facts = [(q, tuple("- " + u if u == unit else u for u in units)) for q, units in facts]
+            facts = [(asked, tuple("- " + u if u == unit else u for u in units)) for asked, units in facts]
         else:
             paragraphs[-1].append(unit)
         if rng.random() < 0.2:
             paragraphs.append([])
     heading = theme["part"] if theme and rng.random() < 0.6 else rng.choice(_GRAMMAR["sections"]).format_map(Slots(rng, **theme))
     return [tuple(p) for p in paragraphs if p], facts, sentence_case(heading)
+
+
+def _questions(fact: dict[str, list[str]], slots: Slots) -> list[str]:
+    return [question.format_map(slots) for question in fact["questions"]]
 
 
 def _table(rng: random.Random, product: Slots, size: int) -> Body:
@@ -173,7 +188,7 @@ def _table(rng: random.Random, product: Slots, size: int) -> Body:
             continue
         seen.add(row.split(" | ")[0])
         lines.append((row,))
-        facts.append((rng.choice(table["questions"]).format_map(slots), (row,)))
+        facts.append((_questions(table, slots), (row,)))
     if rng.random() < 0.3:
         lines.insert(0, (sentence_case(rng.choice(_GRAMMAR["filler"]).format_map(Slots(rng))),))
     return lines, facts, table["heading"]
@@ -191,13 +206,13 @@ def _procedure(rng: random.Random, product: Slots, size: int) -> Body:
         choice = _GRAMMAR["steps"] if n > 1 else [*_GRAMMAR["steps"], *procedure["first_steps"]]
         steps.append(f"{n}. " + sentence_case(rng.choice(choice).format_map(own)))
     lines += [(step,) for step in steps]
-    facts: list[Fact] = [(rng.choice(procedure["questions"]).format_map(slots), tuple(steps[:4]))]
+    facts: list[Fact] = [(_questions(procedure, slots), tuple(steps[:4]))]
     if rng.random() < 0.4:
         own = Slots(rng, part=slots["part"])
         fact = rng.choice(_GRAMMAR["facts"])
         note = sentence_case(rng.choice(fact["statements"]).format_map(own))
         lines.append((note,))
-        facts.append((rng.choice(fact["questions"]).format_map(own), (note,)))
+        facts.append((_questions(fact, own), (note,)))
     return lines, facts, sentence_case(procedure["heading"].format_map(slots))
 
 

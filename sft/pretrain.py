@@ -6,8 +6,8 @@ word with their citation, and refuses when there are none. It cannot paraphrase 
 Steps: fetch the documentation (sft.pretrain_corpus) -> tokenizer (sft.pretrain_tokenizer) -> weights in which copying already
 works (sft.pretrain_init) -> rows from grammar and documentation, short ones first (sft.pretrain_rows) -> this loop, Muon for the
 matrices and AdamW for the rest -> figures on unseen manuals (sft.pretrain_probe). Every few minutes the folder `--out` holds a
-usable model; `--resume` goes on from `--work`. The bundled version took 46 minutes and 6.5 M tokens on one shared core: right
-citation .65, exact fact .37, refusals .78 on unseen invented products, far less on real manuals (data/model/README.md).
+usable model; `--resume` goes on from `--work`. Then `--start data/model` trains on with rows and choices as they are served
+(sft.pretrain_served). The bundled version took 106 minutes on one shared core; data/model/README.md has what it reaches.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from sft.pretrain_hints import IGNORED, build_hints, hint_loss
 from sft.pretrain_init import build_model
 from sft.pretrain_probe import exam_rows, score
 from sft.pretrain_rows import Tokens, batches
+from sft.pretrain_served import served_batches, served_loss
 from sft.pretrain_tokenizer import train_tokenizer
 
 log = logging.getLogger("pretrain")
@@ -45,6 +46,7 @@ class PretrainSettings:
     exam_minutes: float = 6.0
     exam_rows: int = 48  # of each kind
     pages_per_source: int = 450
+    start: str = ""  # a trained model's folder: go on from it with rows as served (sft.pretrain_served)
     seed: int = 1
 
 
@@ -63,8 +65,8 @@ def pretrain(settings: PretrainSettings, out: Path, work: Path, resume: bool = F
 
     work.mkdir(parents=True, exist_ok=True)
     pages, unseen = _pages(settings, work)
-    tokenizer = _tokenizer(settings, work, pages, resume)
-    model = build_model(tokenizer, settings.seed).to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer, model = _model(settings, work, pages, resume)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     hints = build_hints(model)
     optimizers = _optimizers(model, hints, settings)
     progress = _load(work, model, hints, optimizers) if resume else Progress()
@@ -78,7 +80,11 @@ def pretrain(settings: PretrainSettings, out: Path, work: Path, resume: bool = F
     rng = random.Random(f"{settings.seed}-{progress.steps}")
     figures: dict[str, Any] = {}
     next_exam, loss_sum, loss_count = progress.seconds + settings.exam_minutes * 60, 0.0, 0
-    for batch in batches(rng, gone, tokenizer, pages, settings.batch_tokens):
+    if settings.start:
+        stream = served_batches(rng, tokenizer, pages, settings.batch_tokens)
+    else:
+        stream = batches(rng, gone, tokenizer, pages, settings.batch_tokens)
+    for batch in stream:
         _set_rates(optimizers, settings, progress.steps, gone())
         loss_sum, loss_count = loss_sum + _step(model, hints, optimizers, batch), loss_count + 1
         progress.steps += 1
@@ -121,6 +127,17 @@ def _pages(settings: PretrainSettings, work: Path) -> tuple[list[Manual], list[M
     return train, unseen
 
 
+def _model(settings: PretrainSettings, work: Path, pages: Sequence[Manual], resume: bool) -> tuple[Any, Any]:
+    """(tokenizer, model): those of `settings.start`, or new ones."""
+    if not settings.start:
+        tokenizer = _tokenizer(settings, work, pages, resume)
+        return tokenizer, build_model(tokenizer, settings.seed)
+    from emendo.hf_model import load_base
+
+    model, tokenizer = load_base(settings.start, "fp32")
+    return tokenizer, model.train()
+
+
 def _tokenizer(settings: PretrainSettings, work: Path, pages: Sequence[Manual], resume: bool) -> Any:
     from transformers import AutoTokenizer
 
@@ -148,9 +165,11 @@ def _optimizers(model: Any, hints: Any, settings: PretrainSettings) -> list[Any]
 
 
 def _set_rates(optimizers: Sequence[Any], settings: PretrainSettings, step: int, gone: float) -> None:
-    """Warm-up, then level, then down to 4 % over the last 60 % of the time along a cosine."""
+    """Warm-up, then level, then along a cosine to 4 % over the last 60 % of the time; all along to 0 from trained weights."""
     scale = min(1.0, (step + 1) / settings.warmup_steps)
-    if gone > 0.4:
+    if settings.start:
+        scale *= (1 + math.cos(math.pi * gone)) / 2
+    elif gone > 0.4:
         scale *= 0.04 + 0.96 * (1 + math.cos(math.pi * (gone - 0.4) / 0.6)) / 2
     for optimizer, rate in zip(optimizers, (settings.matrix_lr, settings.other_lr), strict=True):
         for group in optimizer.param_groups:
@@ -175,8 +194,12 @@ def _step(model: Any, hints: Any, optimizers: Sequence[Any], batch: Sequence[Tok
         hinted = hint_loss(hints, model.lm_head.weight, marks) if (marks != IGNORED).any() else 0.0
     losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][labelled], reduction="none")
     chosen = weights[:, 1:][labelled]
-    answer_loss = losses[chosen >= 1].mean()
-    loss = (losses * chosen).sum() / chosen.sum() + 0.4 * hinted
+    if batch[0].allowed:
+        answer_loss = served_loss(losses, logits, ids[:, 1:][labelled], chosen, batch)
+        loss = answer_loss + 0.4 * hinted
+    else:
+        answer_loss = losses[chosen >= 1].mean()
+        loss = (losses * chosen).sum() / chosen.sum() + 0.4 * hinted
     if not torch.isfinite(loss):
         raise UserError("the loss is not finite; resume from the last checkpoint with a lower --matrix-lr")
     loss.backward()
@@ -247,6 +270,7 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = l
     parser.add_argument("--minutes", type=float, default=PretrainSettings.minutes, help="training time, resumed time counted in")
     parser.add_argument("--out", type=Path, default=Path("data/model"), help="folder of the finished model")
     parser.add_argument("--work", type=Path, default=Path("workspace/pretrain"), help="folder of documentation and checkpoints")
+    parser.add_argument("--start", default="", help="folder of a trained model to go on from, with rows as they are served")
     parser.add_argument("--matrix-lr", type=float, default=PretrainSettings.matrix_lr)
     parser.add_argument("--seed", type=int, default=PretrainSettings.seed)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; never more than free cores")
@@ -256,7 +280,9 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = l
 
     torch.set_num_threads(given.threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = PretrainSettings(minutes=given.minutes, matrix_lr=given.matrix_lr, seed=given.seed)
+    settings = PretrainSettings(
+        minutes=given.minutes, matrix_lr=given.matrix_lr, other_lr=given.matrix_lr / 2, start=given.start, seed=given.seed
+    )
     try:
         show(json.dumps(pretrain(settings, given.out, given.work, given.resume)))
     except UserError as error:

@@ -52,6 +52,7 @@ class Tokens:
     ids: list[int]
     weights: list[float]  # loss weight of predicting each id; 0 is not labelled
     hints: Labels = ([], [], [])  # of the first ids; the rest have none
+    allowed: Sequence[list[int]] = ()  # of each labelled id: what it is chosen from (sft.choice_loss)
 
 
 def stage_at(progress: float) -> Stage:
@@ -167,11 +168,15 @@ def batches(
             row = encode_row(qa_row(rng, drawn, pages), tokenizer, rng, 0.15 if gone < 0.4 else 0.05)
             if len(row.ids) <= stage.tokens:
                 rows.append(row)
-        rows.sort(key=lambda row: len(row.ids))
-        groups: list[list[Tokens]] = [[]]
-        for row in rows:
-            if len(row.ids) * (len(groups[-1]) + 1) > batch_tokens:
-                groups.append([])
-            groups[-1].append(row)
-        rng.shuffle(groups)
-        yield from (group for group in groups if group)
+        yield from group_rows(rng, rows, batch_tokens)
+
+
+def group_rows(rng: random.Random, rows: list[Tokens], batch_tokens: int) -> list[list[Tokens]]:
+    """Rows of like length together, at most `batch_tokens` padded tokens each, in random order."""
+    groups: list[list[Tokens]] = [[]]
+    for row in sorted(rows, key=lambda row: len(row.ids)):
+        if len(row.ids) * (len(groups[-1]) + 1) > batch_tokens:
+            groups.append([])
+        groups[-1].append(row)
+    rng.shuffle(groups)
+    return [group for group in groups if group]
