@@ -29,14 +29,17 @@ from emendo.records import UserError
 def build_parser() -> argparse.ArgumentParser:
     """All commands. Options of `common` may stand before or after the command's name."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument(
+    everywhere = common.add_argument_group("options of every command")
+    everywhere.add_argument(
         "--workspace", metavar="DIR", help="folder of everything you make (default: $EMENDO_WORKSPACE or ./workspace)"
     )
-    common.add_argument("--set", metavar="STEP.KEY=VALUE", action="append", dest="overrides", help="a setting, as in emendo.toml")
-    common.add_argument(
+    everywhere.add_argument(
+        "--set", metavar="STEP.KEY=VALUE", action="append", dest="overrides", help="a setting, as in emendo.toml"
+    )
+    everywhere.add_argument(
         "--set-file", metavar="FILE.toml", help="settings as in emendo.toml, which they overrule; --set overrules them"
     )
-    common.add_argument("--json", action="store_true", help="print results as JSON")
+    everywhere.add_argument("--json", action="store_true", help="print results as JSON")
     parser = argparse.ArgumentParser(
         prog="emendo", description="Support bots from product manuals that learn from being corrected.", parents=[common]
     )

@@ -65,7 +65,12 @@ def open_workspace(path: str | None = None) -> Workspace:
     root = Path(path or os.environ.get("EMENDO_WORKSPACE") or "workspace").expanduser().resolve()
     if root.exists() and not root.is_dir():
         raise UserError(f"workspace {root} is a file; give a folder with --workspace DIR")
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"workspace {root} cannot be made ({error.strerror}); give another folder with --workspace DIR"
+        ) from error
     return Workspace(root)
 
 

@@ -23,7 +23,7 @@ PACKAGES = (
 GIB = 1024**3
 # GiB for serving (NF4) and for QLoRA tuning with 2,048-token batches: weights, adapters with Adam, activations.
 MODELS = (
-    ("hf:bundled (6M, demonstration)", 0.5, 1.5),
+    ("hf:bundled (5M, demonstration)", 0.5, 1.5),
     ("hf:Qwen/Qwen3-0.6B", 1.5, 4),
     ("hf:Qwen/Qwen3-4B-Instruct-2507", 4.5, 9),
     ("hf:Qwen/Qwen3-8B", 8, 15),

@@ -52,8 +52,13 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on standard output; the first column is left-aligned, the others right-aligned when all their cells are numbers."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str = "") -> None:
+    """A table on standard output; the first column is left-aligned, the others right-aligned when all their cells are numbers.
+
+    `empty` is said instead of a table without rows.
+    """
+    if empty and not rows:
+        return say(empty)
     from rich.console import Console
     from rich.table import Table
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from markdown_it import MarkdownIt
 
@@ -17,7 +18,7 @@ from serve.memory import APPROVED
 
 _MARK = re.compile(r"\s*\[(\d{1,2})\]")
 _PLAIN = ["image", "link", "autolink", "reference", "html_block", "html_inline", "fence", "code", "lheading"]
-_markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(_PLAIN)
+_markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(_PLAIN).enable("table")
 SHORT = 12  # characters; a shorter quote is found by chance
 
 
@@ -87,7 +88,7 @@ def _answer(body: str, side: str, model: str) -> str:
 
 
 def answer_text(text: str, hits: Sequence[Hit]) -> str:
-    """Markdown to HTML with `[n]` as a mark that leads to passage n."""
+    """Markdown to HTML with `[n]` as a mark that leads to passage n; quoted table rows as a table, under their table's header."""
 
     def mark(match: re.Match[str]) -> str:
         n = int(match.group(1))
@@ -95,7 +96,45 @@ def answer_text(text: str, hits: Sequence[Hit]) -> str:
         title = f' title="{escape(where)}"' if where else ""
         return f'<span class="cite" role="button" tabindex="0"{title}>{n}</span>'
 
-    return _MARK.sub(mark, _markdown.render(text))
+    blocks = groupby(text.splitlines(), key=_is_row)
+    parts = [_rows_html(list(lines), hits) if row else _markdown.render("\n".join(lines)) for row, lines in blocks]
+    return _MARK.sub(mark, "".join(parts))
+
+
+def _is_row(line: str) -> bool:
+    """Whether the line is a table row as passages hold it, `E4 | pump blocked`, and not one of Markdown."""
+    return " | " in line and not line.lstrip().startswith("|")
+
+
+def _rows_html(lines: Sequence[str], hits: Sequence[Hit]) -> str:
+    rows: list[str] = []
+    above = ""
+    for line in lines:
+        cited = [int(n) for n in _MARK.findall(line)]
+        cells = _MARK.sub("", line).strip()
+        header = _header_of(cells, hits[cited[-1] - 1].chunk.text) if cited and 0 < cited[-1] <= len(hits) else ""
+        if header not in ("", above):
+            rows.append(_row_html("th", header))
+        above = header
+        rows.append(_row_html("td", cells + "".join(f" [{n}]" for n in cited)))
+    return _table_html(rows)
+
+
+def _header_of(row: str, passage: str) -> str:
+    """The first row of the table that holds the row; "" where it is that one, or in none."""
+    for is_table, lines in groupby(map(str.strip, passage.splitlines()), key=_is_row):
+        if is_table and row in (table := list(lines)):
+            return table[0] if row != table[0] else ""
+    return ""
+
+
+def _row_html(tag: str, row: str, wrap: str = "{}") -> str:
+    cells = "".join(f"<{tag}>{wrap.format(escape(cell))}</{tag}>" for cell in row.split(" | "))
+    return f"<tr>{cells}</tr>"
+
+
+def _table_html(rows: Sequence[str]) -> str:
+    return f'<div class="table"><table>{"".join(rows)}</table></div>'
 
 
 def sources_html(answer: Answer | None) -> str:
@@ -140,11 +179,11 @@ def passage_html(text: str, quotes: Sequence[str] = ()) -> str:
     rows: list[str] = []
     for line in [*text.splitlines(), ""]:
         if " | " in line:
-            tag = "td" if rows else "th"
-            rows.append("<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line.split(" | ")) + "</tr>")
+            quoted = len(line) > SHORT and any(line.strip() in quote for quote in quotes)
+            rows.append(_row_html("td" if rows else "th", line, "<mark>{}</mark>" if quoted else "{}"))
             continue
         if rows:
-            parts.append(f'<div class="table"><table>{"".join(rows)}</table></div>')
+            parts.append(_table_html(rows))
             rows = []
         if line.strip():
             parts.append(f"<p>{_marked(line, quotes)}</p>")

@@ -85,7 +85,7 @@ def diff_html(before: str, after: str) -> tuple[str, str]:
 def documents_html(rows: Sequence[tuple[Document, int]]) -> str:
     """The table of documents with their number of chunks."""
     if not rows:
-        return '<div class="empty"><b>No document yet</b><p>Add a manual above. It is read on this computer.</p></div>'
+        return '<div class="empty"><b>No document yet</b><p>Add a manual above. It is read where Emendo runs.</p></div>'
     body = "".join(
         f"<tr><td><b>{escape(d.title)}</b><br><span class='muted'>{escape(d.source)}</span></td>"
         f"<td>{escape(d.product) or '–'}</td>"
@@ -93,7 +93,7 @@ def documents_html(rows: Sequence[tuple[Document, int]]) -> str:
         for d, chunks in rows
     )
     head = "<tr><th>Document</th><th>Product</th><th class='number'>Pages</th><th class='number'>Passages</th><th>Notes</th></tr>"
-    return f'<div class="table wide"><table>{head}{body}</table></div>'
+    return f'<div class="table wide documents"><table>{head}{body}</table></div>'
 
 
 def _warnings(document: Document) -> str:

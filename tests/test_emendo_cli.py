@@ -193,6 +193,39 @@ def test_user_errors_are_one_line_with_exit_code_2(capsys, args, message):
     assert re.search(message, err), err
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["search", "x", "-k", "0"], "argument -k: '0': expected a whole number, 1 or more"),
+        (["sweep", "--trials", "-1"], "argument --trials: '-1': expected a whole number"),
+        (["eval", "watch", "DIR"], "the following arguments are required: --questions"),
+    ],
+)
+def test_wrong_options_are_told_with_the_usage(capsys, args, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(args)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "told"), [("corrections", "emendo serve"), ("adapters", "emendo tune"), ("users list", "without a sign-in")]
+)
+def test_what_is_empty_says_how_to_begin(capsys, command, told):
+    code, out, _ = run(capsys, *command.split())
+    assert code == 0
+    assert told in out
+
+
+def test_a_workspace_that_cannot_be_made_and_a_port_that_is_none_are_told(capsys, tmp_path, manual):
+    code, _, err = run(capsys, "--workspace", "/dev/null/workspace", "documents")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "give another folder with --workspace" in err
+    code, _, err = run(capsys, "serve", "--port", "99999")
+    assert code == 2
+    assert "give another one with --port" in err
+
+
 def test_a_corrections_file_with_a_bad_line_changes_nothing(capsys, tmp_path, correction):
     from sft.corrections import write_corrections
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from emendo.records import Answer, Chunk, Citation, Correction, Hit
 from serve.examples import example_questions, question_of
-from serve.render import answer_html, page_label, partial_html, passage_html, sources_html, support
+from serve.render import answer_html, answer_text, page_label, partial_html, passage_html, sources_html, support
 from serve.render_pages import correction_html, diff_html
 from sft.faults import fault_of
 
@@ -23,10 +24,12 @@ HOSTILE = [
     '```x" onload="alert(1) [1]\ncode\n```',
     "    <iframe src='//evil.example'>",
     '"><svg onload=alert(1)>',
+    "| <img src=x onerror=alert(1)> | [x](javascript:alert(1)) |\n|---|---|\n| <script>alert(1)</script> | y |",
+    "E1 | <img src=x onerror=alert(1)> [1]",
 ]
 SAFE_TAGS = set(
-    "div p span button b br ol ul li em strong code hr h1 h2 h3 h4 article header footer details summary dl dt dd table tr th td "
-    "mark section del ins blockquote".split()
+    "div p span button b br ol ul li em strong code hr h1 h2 h3 h4 article header footer details summary dl dt dd "
+    "table thead tbody tr th td mark section del ins blockquote".split()
 )
 
 
@@ -122,6 +125,23 @@ def test_a_table_passage_is_shown_as_a_table() -> None:
     assert "<td>E1</td><td>Too hot</td>" in page
     assert page.startswith("<p>Before</p>")
     assert page.endswith("<p>After</p>")
+
+
+def test_a_quoted_table_row_is_shown_under_its_header_in_answer_and_passage() -> None:
+    answer = make_answer("Two rows tell:\nE1 | Too <b>hot</b> [1]\nE2 | Dry [1]")
+    hit = answer.hits[0]
+    chunk = replace(hit.chunk, text="Before\nCode | Meaning\nE1 | Too <b>hot</b>\nE2 | Dry")
+    text = answer_text(answer.text, [replace(hit, chunk=chunk)])
+    assert text.count("<th>Code</th><th>Meaning</th>") == 1
+    assert "<td>E1</td><td>Too &lt;b&gt;hot&lt;/b&gt;<span" in text
+    assert text.startswith("<p>Two rows tell:</p>")
+    assert "<th>" not in answer_text("E1 | Too hot", ()), "while it is written its passage is not known"
+    page = passage_html(chunk.text, ["E1 | Too <b>hot</b>"])
+    assert re.findall("<mark>(.*?)</mark>", page) == ["E1", "Too &lt;b&gt;hot&lt;/b&gt;"]
+
+
+def test_a_models_own_markdown_table_is_a_table() -> None:
+    assert "<td>Too hot</td>" in answer_text("| Code | Meaning |\n|---|---|\n| E1 | Too hot |", ())
 
 
 def test_uncited_passages_are_folded_below_the_cited_ones() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 Commands = Any  # argparse's sub-parsers object has no public type
+QUESTION_ROWS = "rows with id, question, answerable, and facts or answer where it is answerable"
 
 
 def add(
@@ -17,6 +18,13 @@ def add(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary, parents=[common])
     parser.set_defaults(run=run)
     return parser
+
+
+def at_least_one(text: str) -> int:
+    """The type of an option that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
 
 
 def opener(args: argparse.Namespace) -> Any:

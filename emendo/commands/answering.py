@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emendo.commands import Commands, add, open_store, opener
+from emendo.commands import Commands, add, at_least_one, open_store, opener
 from emendo.files import read_jsonl, write_whole
 from emendo.records import UserError
 from emendo.terminal import answer_row, hit_row, note, place, progress_bar, say, say_json, show_answer, show_sources, table
@@ -17,21 +17,21 @@ _SHOWN = 10  # warnings printed after indexing; a web site may have one for ever
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "index", "parse manuals (a file, a folder or a .zip) and make them searchable", index)
-    parser.add_argument("path", type=Path, nargs="?")
+    parser.add_argument("path", type=Path, nargs="?", help="a manual, a folder of manuals, or a .zip")
     parser.add_argument("--reembed", action="store_true", help="embed all indexed passages again, after the embedder was changed")
     parser.add_argument("--lists", type=int, help="search vectors in so many lists, for a million passages and more (0: exactly)")
     parser.add_argument("--product", default="", help="name of the product these manuals are of (default: each manual's title)")
     add(commands, common, "documents", "list what is indexed", documents)
     parser = add(commands, common, "delete", "take documents out of the index", delete)
-    parser.add_argument("doc_ids", nargs="+", metavar="DOC_ID")
+    parser.add_argument("doc_ids", nargs="+", metavar="DOC_ID", help="as `emendo documents` lists them")
     parser = add(commands, common, "search", "passages for a question, or for a JSONL file of questions", search)
     _add_question(parser)
-    parser.add_argument("-k", type=int, default=8, help="passages per question (default 8)")
+    parser.add_argument("-k", type=at_least_one, default=8, help="passages per question (default 8)")
     parser = add(commands, common, "ask", "a cited answer to a question, or to a JSONL file of questions", ask)
     _add_question(parser)
     add_model(parser)
     parser = add(commands, common, "chat", "chat in the terminal", chat)
-    parser.add_argument("--product", default="")
+    parser.add_argument("--product", default="", help="search only this product or document")
     add_model(parser)
 
 
@@ -42,7 +42,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_question(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("question", nargs="?")
+    parser.add_argument("question", nargs="?", help="in quotes")
     parser.add_argument("--questions", type=Path, metavar="IN.jsonl", help="rows with id and question, optional product, history")
     parser.add_argument("--out", type=Path, metavar="OUT.jsonl", help="where the rows go (default: standard output)")
     parser.add_argument("--product", default="", help="search only this product or document")
@@ -105,7 +105,7 @@ def documents(args: argparse.Namespace) -> int:
         say_json(found)
     else:
         rows = [(d.doc_id, d.title, d.product, d.pages or "-", "; ".join(d.warnings)) for d in found]
-        table("", ("doc_id", "title", "product", "pages", "warnings"), rows)
+        table("", ("doc_id", "title", "product", "pages", "warnings"), rows, "no documents; add a manual with: emendo index PATH")
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emendo.commands import Commands, add, opener
+from emendo.commands import QUESTION_ROWS, Commands, add, opener
 from emendo.records import UserError
 from emendo.terminal import progress_bar, say, say_json, table
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "bench", "a leaderboard of models and adapters on a question file", run_bench)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model spec; hf:<base>+<adapter id, `latest` or folder>")
-    parser.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl", help=QUESTION_ROWS)
     parser.add_argument("--bits", default="", help="auto | nf4 | bf16 | fp32, for hf: models (an adapter brings its own)")
     parser.add_argument(
         "--price", action="append", default=[], metavar="MODEL=IN,OUT", help="per million tokens in and out, in any currency"

@@ -15,7 +15,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "questions", "draft test questions from the indexed manuals, for a person to accept", draft)
     parser.add_argument("action", choices=("draft",))
     parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="a file instead of the drafts on the evaluation page")
-    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--count", type=int, default=60, help="at most so many drafts (default 60)")
     parser.add_argument("--product", default="", help="only from this product's manuals")
     parser.add_argument("--model", default="", help="a model that words further questions (openai:... or hf:...)")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from emendo.commands import Commands, add, opener
+from emendo.commands import QUESTION_ROWS, Commands, add, at_least_one, opener
 from emendo.records import UserError
 from emendo.terminal import place, progress_bar, say, say_json, table
 
@@ -15,13 +15,13 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("document", nargs="?", metavar="DOC", help="doc_id, title or file of an indexed document")
     parser.add_argument("--query", help="a question, to see how its passages are found")
     parser.add_argument("--product", default="", help="search only this product or document")
-    parser.add_argument("-k", type=int, default=8, help="passages shown for a query (default 8)")
+    parser.add_argument("-k", type=at_least_one, default=8, help="passages shown for a query (default 8)")
 
 
 def add_eval(kinds: Commands, common: argparse.ArgumentParser) -> None:
     """The kind of `emendo eval` that is about the search alone."""
     parser = add(kinds, common, "retrieval", "what each step of the search adds, on your questions", ablation)
-    parser.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl", help=QUESTION_ROWS)
     parser.add_argument("--product", default="", help="search only this product or document (default: what each row says)")
 
 

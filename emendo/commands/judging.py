@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emendo.commands import Commands, add, answering, inspecting, open_store, opener, refusing, tasks
+from emendo.commands import QUESTION_ROWS, Commands, add, answering, inspecting, open_store, opener, refusing, tasks
 from emendo.commands.learning import DEFAULT_BASE
 from emendo.records import UserError
 from emendo.terminal import progress_bar, say, say_json, table
@@ -19,26 +19,28 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("eval", help="is it really better? run, compare, watch, task, ztest", parents=[common])
+    parser = commands.add_parser(
+        "eval", help="is it really better? before/after, comparisons, what the search and a threshold do", parents=[common]
+    )
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     run = add(kinds, common, "run", "base against tuned on held-out questions: tests, verdict, report", run_eval)
-    run.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
+    run.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl", help=QUESTION_ROWS)
     run.add_argument("--adapter", default="latest", help="adapter id (default: the newest)")
     run.add_argument(
         "--general", type=Path, metavar="FILE.jsonl", help="general questions (data/general.jsonl), to see what was forgotten"
     )
-    run.add_argument("--model", default=DEFAULT_BASE)
+    run.add_argument("--model", default=DEFAULT_BASE, help=f"hf:<hub id or path> (default {DEFAULT_BASE})")
     run.add_argument("--bits", default="", help="default: what the adapter was tuned with")
     _add_judge(run)
     compare = add(kinds, common, "compare", "two runs on the same questions, as their answers were recorded", compare_runs)
     compare.add_argument("a", metavar="A", help="run folder, or its name in workspace/runs; :ARM chooses an arm")
-    compare.add_argument("b", metavar="B")
-    compare.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
+    compare.add_argument("b", metavar="B", help="the same, after")
+    compare.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl", help=QUESTION_ROWS)
     compare.add_argument("--out", type=Path, default=Path("comparison"), metavar="DIR", help="folder of the report")
     _add_judge(compare)
     watch = add(kinds, common, "watch", "for your CI: fail when the bot answers worse than its baseline", watch_bot)
     watch.add_argument("folder", type=Path, metavar="DIR", help="holds the baseline; the first run makes it")
-    watch.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
+    watch.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl", help=QUESTION_ROWS)
     watch.add_argument("--accept", action="store_true", help="make this run the new baseline")
     answering.add_model(watch)
     tasks.add_eval(kinds, common)
@@ -50,7 +52,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     ztest.add_argument("--sd", type=float, required=True, help="the historic standard deviation of one trial")
     ztest.add_argument("--baseline-trials", type=int, help="how many trials the historic mean rests on, where known")
     ztest.add_argument("--of", type=int, dest="trials_size", help="attempts per trial, where the values count successes")
-    ztest.add_argument("--alternative", choices=("greater", "less", "two-sided"), default="greater")
+    ztest.add_argument("--alternative", choices=("greater", "less", "two-sided"), default="greater", help="default: greater")
 
 
 def _add_judge(parser: argparse.ArgumentParser) -> None:

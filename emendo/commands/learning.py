@@ -40,7 +40,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "promote", "serve with an adapter that its evaluation has shown to be better", promote)
     parser.add_argument("adapter", nargs="?", default="latest", help="adapter id (default: the newest)")
     parser.add_argument("--force", action="store_true", help="without a PROMOTE verdict; needs --reason, which is recorded")
-    parser.add_argument("--reason", default="")
+    parser.add_argument("--reason", default="", help="why it shall serve without that verdict")
     parser = add(commands, common, "rollback", "serve with what was promoted before, or with the base model", rollback)
     parser.add_argument("--retriever", action="store_true", help="embed with the stock embedder again")
 
@@ -61,14 +61,17 @@ def corrections(args: argparse.Namespace) -> int:
             raise UserError(
                 f"`emendo corrections {args.action} NUMBER`: expected the number of a correction, got {args.target!r}"
             )
-        store.set_correction_status(int(args.target), "approved" if args.action == "approve" else "rejected")
+        status = "approved" if args.action == "approve" else "rejected"
+        store.set_correction_status(int(args.target), status)
+        note(f"correction {args.target} is {status}")
         return 0
     found = store.corrections(args.status)
     if args.json:
         say_json([{"number": number, "correction": correction} for number, correction in found])
         return 0
     rows = [(n, c.status, c.reason, _short(c.question, 50), _short(c.corrected, 70)) for n, c in found]
-    table("", ("no.", "status", "reason", "question", "corrected answer"), rows)
+    none = f"no {args.status or ''} corrections".replace("  ", " ") + "; correct a wrong answer in the chat of `emendo serve`"
+    table("", ("no.", "status", "reason", "question", "corrected answer"), rows, none)
     return 0
 
 
@@ -117,7 +120,7 @@ def tune(args: argparse.Namespace) -> int:
     data, rows = gather(args, opened)
     settings = opened.settings(TuneSettings, "tune")
     if args.action == "check":
-        return run_check(args, data, rows, with_bits(settings, args.bits))
+        return run_check(args, data, rows, as_served(opened, args.model, with_bits(settings, args.bits)))
     if not args.json:
         say(
             f"{len(data.train)} training and {len(data.validation)} validation examples from {len(data.cleaned.kept)} corrections"
@@ -133,7 +136,7 @@ def run_tune(opened, model, bits, data, rows, settings) -> AdapterCard:  # type:
     """Tune with a progress bar; `model` is an hf: spec."""
     from sft.train import tune as tune_adapter
 
-    base, settings = hf_base(model), with_bits(settings, bits)
+    base, settings = hf_base(model), as_served(opened, model, with_bits(settings, bits))
     by_id = {row.correction_id: row for row in rows}
     with progress_bar() as report:
 
@@ -157,10 +160,17 @@ def with_bits(settings: TuneSettings, bits: str) -> TuneSettings:
     return dataclasses.replace(settings, bits=make_settings(type(settings), {"bits": bits}, "tune").bits) if bits else settings
 
 
+def as_served(opened, model, settings) -> TuneSettings:  # type: ignore[no-untyped-def]
+    """The settings with the loss that matches how `model` answers, where none is chosen."""
+    verbatim = settings.loss == "auto" and opened.answer_settings(model).verbatim
+    return dataclasses.replace(settings, loss="choices") if verbatim else settings
+
+
 def show_card(card: AdapterCard, judge: str = "emendo eval run") -> None:
     loss = card.losses
     say(f"adapter {card.adapter_id}, {card.seconds:.0f} s")
-    say(f"  loss {loss['train_first']:.3f} -> {loss['train_last']:.3f} nats per labelled token")
+    unit = "nats per answer, on its choices" if card.settings.get("loss") == "choices" else "nats per labelled token"
+    say(f"  loss {loss['train_first']:.3f} -> {loss['train_last']:.3f} {unit}")
     if "validation_best" in loss:
         say(f"  validation loss {loss['validation_last']:.3f} (best {loss['validation_best']:.3f})")
     if "general_after" in loss:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from emendo.commands import Commands, add, opener
+from emendo.commands import QUESTION_ROWS, Commands, add, opener
 from emendo.files import write_whole
 from emendo.records import to_json
 from emendo.terminal import progress_bar, say, say_json, table
@@ -13,7 +13,7 @@ from emendo.terminal import progress_bar, say, say_json, table
 
 def add_eval(kinds: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(kinds, common, "refusal", "when to refuse: fitted on your answerable and unanswerable questions", fit)
-    parser.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument("--questions", type=Path, required=True, metavar="FILE.jsonl", help=QUESTION_ROWS)
     parser.add_argument("--product", default="", help="ask about this product only (default: what each row says)")
     parser.add_argument(
         "--wrongly", type=float, default=0.08, metavar="SHARE", help="answerable questions that may be refused (default 0.08)"

@@ -12,12 +12,16 @@ from emendo.terminal import note, say_json, table
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "serve", "the chat in the browser", serve)
     add_model(parser)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--host", default="127.0.0.1", help="another address than this computer's own (127.0.0.1) needs users")
+    _add_port(parser)
     parser = add(commands, common, "demo", "the whole loop on the sample manuals: index, evaluate, tune, evaluate, chat", demo)
     parser.add_argument("--no-serve", action="store_true", help="end after the report instead of opening the chat")
-    parser.add_argument("--port", type=int, default=7860)
+    _add_port(parser)
     add(commands, common, "doctor", "what this machine can do, and what is missing", doctor)
+
+
+def _add_port(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=7860, help="default 7860")
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -32,6 +36,7 @@ def serve(args: argparse.Namespace) -> int:
 
     opened = opener(args)
     opened.check_model(args.model)
+    note("starting…")
     embedder = opened.embedder()
     has_index = (opened.workspace.index / "CURRENT").exists()
     retriever: Retriever | None = opened.retriever(embedder) if has_index else None
@@ -59,8 +64,8 @@ def serve(args: argparse.Namespace) -> int:
         settings=opened.settings(ServeSettings, "serve"),
         tuned=TuneRequest(spec if spec.startswith("hf:") else DEFAULT_BASE, args.bits, tuple(args.overrides)),
     )
-    note(f"Emendo at http://{args.host}:{args.port}  (model {answerer.model_id}; Ctrl-C ends it)")
-    serve_app(context, host=args.host, port=args.port)
+    told = f"Emendo at http://{args.host}:{args.port}  (model {answerer.model_id}; Ctrl-C ends it)"
+    serve_app(context, host=args.host, port=args.port, ready=lambda: note(told))
     return 0
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from emendo.commands import Commands, add, open_store, opener
+from emendo.commands import Commands, add, at_least_one, open_store, opener
 from emendo.terminal import progress_bar, say, say_json, table
 
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "sweep", "find settings for tune, judged on the validation corrections only", sweep)
     parser.add_argument("--model", default="hf:bundled", help="hf:<hub id or path> (default hf:bundled)")
-    parser.add_argument("--trials", type=int, help="how many settings to try in all (default 12)")
+    parser.add_argument("--trials", type=at_least_one, help="how many settings to try in all (default 12)")
 
 
 def sweep(args: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def sweep(args: argparse.Namespace) -> int:
     opened = opener(args)
     settings = opened.settings(SweepSettings, "sweep")
     if args.trials is not None:
-        settings = dataclasses.replace(settings, trials=max(1, args.trials))
+        settings = dataclasses.replace(settings, trials=args.trials)
     examples = opened.settings(ExampleSettings, "examples")
     rows = learnable(open_store(args), examples.thumbs_up)
     with progress_bar() as report:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "task", "do one task (label, list, spans, text) on an input, as its task file says", run_task)
-    parser.add_argument("file", type=Path, metavar="TASK.toml")
+    parser.add_argument("file", type=Path, metavar="TASK.toml", help="data/tasks/ has examples, docs/tasks.md explains them")
     parser.add_argument("input", help="the text to work on")
     _add_model(parser, "adapter id, `latest` or `none` (default: none)", "none")
 
 
 def add_eval(kinds: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(kinds, common, "task", "base against tuned on a task's test rows: tests, verdict, report", eval_task)
-    parser.add_argument("file", type=Path, metavar="TASK.toml")
+    parser.add_argument("file", type=Path, metavar="TASK.toml", help="data/tasks/ has examples, docs/tasks.md explains them")
     _add_model(parser, "adapter id (default: the task's newest)", "latest")
 
 

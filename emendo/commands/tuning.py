@@ -136,7 +136,7 @@ def _list(args: argparse.Namespace, folder: Path) -> int:
         )
         for card in cards
     ]
-    table("", ("adapter", "made", "base", "corrections", "loss", ""), rows)
+    table("", ("adapter", "made", "base", "corrections", "loss", ""), rows, "no adapters; make one with: emendo tune")
     return 0
 
 

@@ -27,7 +27,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def _named(kinds: Commands, common: argparse.ArgumentParser, name: str, summary: str, run):  # type: ignore[no-untyped-def]
     parser = add(kinds, common, name, summary, run)
-    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("name", metavar="NAME", help="of the user")
     return parser
 
 
@@ -36,7 +36,8 @@ def list_users(args: argparse.Namespace) -> int:
     if args.json:
         say_json(found)
     else:
-        table("", ("name", "role"), [(user.name, user.role) for user in found])
+        rows = [(user.name, user.role) for user in found]
+        table("", ("name", "role"), rows, "no users: only this computer is served, without a sign-in")
     return 0
 
 

@@ -168,7 +168,7 @@ class ChatPage:
         user, first = self.context.user().name, ""
         for side, adapter in zip(SIDES if len(adapters) > 1 else ("",), adapters, strict=True):
             name = model_name(adapter or "")
-            with Recording(self.context.store, question, conversation_id, user, first) as record:
+            with Recording(self.context.store, question, conversation_id, user, first, adapter or "") as record:
                 conversation_id, first = record.conversation_id, first or record.answer_id
                 yield {self.conversation_id: conversation_id, self.answering: record.answer_id, self.written: ""}
                 for piece in self._pieces(record, question, turns, product, adapter):
@@ -301,6 +301,6 @@ def _ready(question: str = "") -> gr.Textbox:
 WELCOME = """<div class="welcome"><h2>Ask your manuals</h2>
 <p>Answers come from the indexed manuals alone, each with its page. What they do not say is refused.</p></div>"""
 GUIDE = """<div class="guide"><h2>Start with a manual</h2><ol>
-<li><b>Add one</b> on the Documents page: PDF, Word, HTML, Markdown or plain text. Nothing leaves this computer.</li>
+<li><b>Add one</b> on the Documents page: PDF, Word, PowerPoint, Excel, HTML, Markdown or text. It is read where Emendo runs.</li>
 <li><b>Ask</b> here. Each answer names its section and page, or says that the manual does not tell.</li>
 <li><b>Correct</b> what is wrong. Approved corrections answer at once and teach the model at the next tuning.</li></ol></div>"""

@@ -21,7 +21,7 @@ class DocumentsPage:
         self.context = context
         self.changed = gr.State(0)  # counts changes of the index made here; the chat page follows it
         with gr.Column(elem_classes="page"):
-            gr.HTML("<h2>Documents</h2><p class='muted'>What the bot answers from. Files stay on this computer.</p>")
+            gr.HTML("<h2>Documents</h2><p class='muted'>What the bot answers from. The files stay where Emendo runs.</p>")
             with gr.Row(elem_id="add-documents") as self.adding:
                 self.files = gr.File(file_count="multiple", file_types=FILE_TYPES, label="Manuals", height=150, scale=3)
                 with gr.Column(scale=2, min_width=240):
@@ -53,7 +53,8 @@ class DocumentsPage:
     def show(self) -> list[Any]:
         """The table, the choices, and nothing inspected."""
         index = self.context.index
-        rows = [(document, len(index.chunks(document.doc_id))) for document in index.documents()] if index else []
+        sizes = index.sizes() if index else {}
+        rows = [(document, sizes.get(document.doc_id, 0)) for document in index.documents()] if index else []
         choices = [(document.title, document.doc_id) for document, _ in rows]
         closed = [gr.Button(interactive=False), "", gr.Row(visible=False)]
         adding = gr.Row(visible=self.context.user().may("reviewer"))

@@ -29,7 +29,7 @@ class EvaluationsPage:
         self.context = context
         with gr.Column(elem_classes="page", elem_id="evaluations-page"):
             gr.HTML("<h2>Evaluation</h2><p class='muted'>An adapter serves when held-out questions show that it is better.</p>")
-            self.runs = gr.Dropdown([], label="Report", elem_id="report-choice")
+            self.runs = gr.Dropdown([], label="Report", visible=False, elem_id="report-choice")
             self.report = gr.HTML(EMPTY, elem_id="report")
             with gr.Row(elem_id="decide") as self.decide:
                 self.promote = gr.Button("Promote", size="sm", variant="primary", elem_id="promote")
@@ -38,14 +38,15 @@ class EvaluationsPage:
             with gr.Accordion("Promote against the verdict", open=False, visible=False, elem_id="overrule") as self.overrule:
                 self.reason = gr.Textbox(label="Why? It is recorded with the promotion.", max_length=500, elem_id="reason-given")
                 self.force = gr.Button("Promote all the same", size="sm", variant="stop", elem_id="force")
-            with gr.Accordion("Answers that changed", open=False):
+            with gr.Accordion("Answers that changed", open=False, visible=False) as self.changed:
                 self.flips = gr.HTML("", elem_id="flips")
             self.history = gr.HTML("", elem_id="promotions")
             self.drafts = DraftsSection(context)
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.runs, self.report, self.promote, self.keep, self.roll_back, self.overrule, self.flips, self.history]
+        decision = [self.promote, self.keep, self.roll_back, self.overrule]
+        return [self.runs, self.report, *decision, self.changed, self.flips, self.history]
 
     def wire(self, tab: gr.Tab) -> None:
         self.drafts.wire(tab)
@@ -59,27 +60,27 @@ class EvaluationsPage:
     def show(self, run: str | None) -> list[Any]:
         """The report of the run, the newest one where it is none of this workspace's."""
         if not self.context.user().may("reviewer"):
-            off = gr.Button(visible=False)
             told = note_html("Evaluations are for reviewers and admins.")
-            return [gr.Dropdown(visible=False), told, off, off, off, gr.Accordion(visible=False), "", ""]
+            return [gr.Dropdown(visible=False), told, *[gr.Button(visible=False)] * 3, *[gr.Accordion(visible=False)] * 2, "", ""]
         reports = {file.parent.name: report for file, report in read_reports(self.context.workspace.runs).items()}
         serving, promotions = self.context.store.promoted(), promotions_html(self.context.store.promotions())
         back = gr.Button(interactive=bool(serving))
         if not reports:
-            off = gr.Button(interactive=False)
-            return [gr.Dropdown([], value=None), EMPTY, off, off, back, gr.skip(), "", promotions]
+            off, folded = gr.Button(interactive=False), gr.Accordion(visible=False)
+            return [gr.Dropdown([], value=None, visible=False), EMPTY, off, off, back, folded, folded, "", promotions]
         name = run if run in reports else list(reports)[-1]
         report, adapter = reports[name], judged_adapter(reports[name])
         judged = adapter in {card.adapter_id for card in list_adapters(self.context.workspace.adapters)} and adapter != serving
         won = report["verdict"] == "PROMOTE"
         choices = [(f"{key} · {judged_adapter(row) or 'no adapter'} · {row['verdict']}", key) for key, row in reports.items()]
         return [
-            gr.Dropdown(choices[::-1], value=name),
+            gr.Dropdown(choices[::-1], value=name, visible=True),
             report_html(report, f"reports/{quote(name)}"),
             gr.Button(interactive=judged and won),
             gr.Button(interactive=judged),
             back,
             gr.Accordion(visible=judged and not won),
+            gr.Accordion(visible=True),
             flips_html(report["flips"]),
             f"<h3>What served</h3>{promotions}",
         ]

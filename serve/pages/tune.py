@@ -96,6 +96,8 @@ class TunePage:
         """What would be learned, what of it the newest adapter has not seen, and what is wrong with it."""
         settings = Opener(self.context.workspace, self.context.tuned.overrides).settings(ExampleSettings, "examples")
         rows = learnable(self.context.store, settings.thumbs_up)
+        if not rows:
+            return note_html("Nothing to learn yet: correct wrong answers in the chat, then approve the corrections.")
         try:
             data = build_examples(rows, settings)
         except UserError as error:
