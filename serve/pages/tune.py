@@ -36,7 +36,7 @@ class TunePage:
             self.job = gr.HTML("", elem_id="tune-job")
             self.plot = gr.LinePlot(
                 x="step",
-                y="nats per token",
+                y="nats",
                 color="loss",
                 title="Loss",
                 height=260,
@@ -134,9 +134,9 @@ def points(state: TuneState) -> Any:
     import pandas
 
     rows = [
-        {"step": row["step"], "nats per token": row[key], "loss": name}
+        {"step": row["step"], "nats": row[key], "loss": name}
         for row in state.steps
         for key, name in (("loss", "training"), ("validation_loss", "validation"))
         if key in row
     ]
-    return pandas.DataFrame(rows, columns=["step", "nats per token", "loss"])
+    return pandas.DataFrame(rows, columns=["step", "nats", "loss"])
