@@ -44,6 +44,14 @@ def choices_of(tokenizer: Any, passages: Sequence[str], answer: str, end: int) -
     return [*ids, end], [*allowed, [end, *sorted(following - {end})]]
 
 
+def allowed_ids(rows: Sequence[Sequence[int]]) -> Any:
+    """(tokens, most): the ids allowed at each token, filled up with NONE."""
+    import torch
+
+    most = max(1, *map(len, rows))
+    return torch.tensor([[*ids, *[NONE] * (most - len(ids))] for ids in rows])
+
+
 def choice_loss(logits: Any, labels: Any, allowed: Any) -> Any:
     """-log P(label), nats, (tokens,), where the probability is shared among the ids that are allowed.
 

@@ -17,7 +17,7 @@ from emendo.units import Unit, score_units, split_units
 from rag.evidence import Evidence
 from rag.focus import cut_to_evidence
 from rag.prompt import REFUSAL
-from sft.choice_loss import choices_of
+from sft.choice_loss import NONE, allowed_ids, choice_loss, choices_of
 from sft.grammar import Manual
 from sft.pretrain_rows import QARow, Stage, Tokens, encode_row, group_rows, qa_row
 
@@ -102,12 +102,6 @@ def served_loss(losses: Any, logits: Any, labels: Any, weights: Any, batch: Sequ
 
     `losses`, `labels`, `weights` (tokens,) and `logits` (tokens, vocabulary) of all answers, row by row.
     """
-    import torch
-
-    from sft.choice_loss import NONE, choice_loss
-
-    lists = [allowed for row in batch for allowed in row.allowed]
-    width = max(1, *map(len, lists))
-    allowed = torch.tensor([ids + [NONE] * (width - len(ids)) for ids in lists], device=logits.device)
+    allowed = allowed_ids([ids for row in batch for ids in row.allowed]).to(logits.device)
     chosen = choice_loss(logits, labels, allowed) * (allowed != NONE).any(1)
     return (chosen.sum() + (losses * weights).sum()) / len(batch)

@@ -22,7 +22,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from emendo.records import UserError
 from sft.checkpoints import seal
-from sft.choice_loss import NONE, choice_loss
+from sft.choice_loss import NONE, allowed_ids, choice_loss
 from sft.encoding import Encoded
 from sft.schedules import Schedule, make_scheduler
 
@@ -113,8 +113,7 @@ class ChoiceCollator(DataCollatorForLanguageModeling):
         found: list[list[int]] = []
         for row in examples:
             found += row.get("allowed") or [[]] * sum(label != -100 for label in row["labels"][1:])
-        most = max(1, *map(len, found))
-        batch["allowed"] = torch.tensor([[*ids, *[NONE] * (most - len(ids))] for ids in found])
+        batch["allowed"] = allowed_ids(found)
         return batch
 
 
