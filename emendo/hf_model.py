@@ -121,8 +121,12 @@ class HFChatModel(BaseChatModel):
         return Request(prompt)
 
     def tokens_at_once(self, request: Request) -> int:
-        """Rows x longest prompt of a batch with this request. A GPU takes many rows at once, whatever is done with them."""
-        return self.reading_tokens if request.plan and self.model.device.type == "cpu" else self.batch_tokens
+        """Rows x longest prompt of a batch with this request. A GPU takes many rows at once, whatever is done with them.
+
+        So do 4-bit weights, which every forward pass unpacks.
+        """
+        packed = getattr(self.model, "hf_quantizer", None) is not None
+        return self.reading_tokens if request.plan and self.model.device.type == "cpu" and not packed else self.batch_tokens
 
     def decode(self, requests: Sequence[Request], streams: Sequence[TextStream] = ()) -> list[list[int]]:
         """New token ids of each request. `streams`, one for each, get them as they are written, and then their end."""
