@@ -27,7 +27,7 @@ from emendo.records import UserError
 from sft.grammar import Manual, Passage, make_manual
 from sft.pretrain_corpus import fetch, read_manuals
 from sft.pretrain_hints import IGNORED, build_hints, hint_loss
-from sft.pretrain_init import build_model
+from sft.pretrain_init import SIZES, build_model
 from sft.pretrain_probe import exam_rows, score
 from sft.pretrain_rows import Tokens, batches
 from sft.pretrain_served import served_batches, served_loss
@@ -46,6 +46,7 @@ class PretrainSettings:
     exam_minutes: float = 6.0
     exam_rows: int = 48  # of each kind
     pages_per_source: int = 450
+    size: str = "small"  # of a new model: sft.pretrain_init.SIZES
     start: str = ""  # a trained model's folder: go on from it with rows as served (sft.pretrain_served)
     seed: int = 1
 
@@ -131,7 +132,7 @@ def _model(settings: PretrainSettings, work: Path, pages: Sequence[Manual], resu
     """(tokenizer, model): those of `settings.start`, or new ones."""
     if not settings.start:
         tokenizer = _tokenizer(settings, work, pages, resume)
-        return tokenizer, build_model(tokenizer, settings.seed)
+        return tokenizer, build_model(tokenizer, settings.seed, settings.size)
     from emendo.hf_model import load_base
 
     model, tokenizer = load_base(settings.start, "fp32")
@@ -270,6 +271,7 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = l
     parser.add_argument("--minutes", type=float, default=PretrainSettings.minutes, help="training time, resumed time counted in")
     parser.add_argument("--out", type=Path, default=Path("data/model"), help="folder of the finished model")
     parser.add_argument("--work", type=Path, default=Path("workspace/pretrain"), help="folder of documentation and checkpoints")
+    parser.add_argument("--size", choices=list(SIZES), default=PretrainSettings.size, help="of a new model; large is for a GPU")
     parser.add_argument("--start", default="", help="folder of a trained model to go on from, with rows as they are served")
     parser.add_argument("--matrix-lr", type=float, default=PretrainSettings.matrix_lr)
     parser.add_argument("--seed", type=int, default=PretrainSettings.seed)
@@ -281,7 +283,12 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = l
     torch.set_num_threads(given.threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = PretrainSettings(
-        minutes=given.minutes, matrix_lr=given.matrix_lr, other_lr=given.matrix_lr / 2, start=given.start, seed=given.seed
+        minutes=given.minutes,
+        matrix_lr=given.matrix_lr,
+        other_lr=given.matrix_lr / 2,
+        size=given.size,
+        start=given.start,
+        seed=given.seed,
     )
     try:
         show(json.dumps(pretrain(settings, given.out, given.work, given.resume)))

@@ -8,32 +8,45 @@ code (shared by `Valve`, ` valve`, `VALVE`; then its own); the codes of the two 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 CONSTANT, SHARED, OWN, BACK1, BACK2 = slice(0, 1), slice(1, 81), slice(81, 161), slice(161, 209), slice(209, 241)
 CODE = slice(1, 161)
+HEAD = 64  # dimensions of an attention head
 SLOW_PAIRS = 12  # rotary pairs from this one on turn less than .001 rad a token: content can be matched at any distance
 
 
-def build_model(
-    tokenizer: Any, seed: int = 0, hidden: int = 256, layers: int = 6, heads: int = 4, intermediate: int = 512
-) -> Any:
-    """A LlamaForCausalLM (fp32) of about 5 M parameters with seeded induction heads."""
+@dataclass(frozen=True)
+class ModelSize:
+    """Of a Llama with heads of 64. All multiples of 64, which NF4 needs; `hidden` is at least the residual stream's layout."""
+
+    hidden: int
+    layers: int
+    intermediate: int
+
+
+SIZES = {"small": ModelSize(256, 6, 512), "large": ModelSize(320, 8, 896)}  # 5 M and 11.5 M parameters
+
+
+def build_model(tokenizer: Any, seed: int = 0, size: str = "small") -> Any:
+    """A LlamaForCausalLM (fp32) of one of `SIZES` with seeded induction heads."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from sft.pretrain_tokenizer import MAX_TOKENS
 
     torch.manual_seed(seed)
-    hidden, layers, heads, intermediate = 256, 6, 4, 512  # multiples of 64, which NF4 needs
+    shape = SIZES[size]
+    heads = shape.hidden // HEAD
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=layers,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        head_dim=hidden // heads,
+        head_dim=HEAD,
         max_position_embeddings=MAX_TOKENS,
         rope_parameters={"rope_type": "default", "rope_theta": 1e8},
         tie_word_embeddings=True,
@@ -44,14 +57,14 @@ def build_model(
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         _write_codes(model.model.embed_tokens.weight, tokenizer)
-        size, projection = hidden // heads, _orthonormal(48, CODE.stop - CODE.start)
-        _write_back(model.model.layers[0].self_attn, 0, size, 1, projection, BACK1)
-        _write_back(model.model.layers[0].self_attn, 1, size, 2, projection[:32], BACK2)
+        projection = _orthonormal(48, CODE.stop - CODE.start)
+        _write_back(model.model.layers[0].self_attn, 0, 1, projection, BACK1)
+        _write_back(model.model.layers[0].self_attn, 1, 2, projection[:32], BACK2)
         basis = _orthonormal(160, 160)
         for head in range(3):
-            _write_induction(model.model.layers[1].self_attn, head, size, projection, basis[head * size : (head + 1) * size])
-        _write_same_word(model.model.layers[1].self_attn, 3, size)
-        _write_same_word(model.model.layers[2].self_attn, 0, size)
+            _write_induction(model.model.layers[1].self_attn, head, projection, basis[head * HEAD : (head + 1) * HEAD])
+        _write_same_word(model.model.layers[1].self_attn, 3)
+        _write_same_word(model.model.layers[2].self_attn, 0)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.bos_token_id = tokenizer.bos_token_id
@@ -79,12 +92,12 @@ def _write_codes(embedding: Any, tokenizer: Any) -> None:
         embedding[token, CONSTANT] = 1.0
 
 
-def _write_back(attention: Any, head: int, size: int, distance: int, projection: Any, target: slice) -> None:
+def _write_back(attention: Any, head: int, distance: int, projection: Any, target: slice) -> None:
     """This head looks `distance` tokens back, by position alone, and writes that token's projected code to `target`."""
     import torch
 
-    rows, half = slice(head * size, (head + 1) * size), size // 2
-    query, key = torch.zeros(size), torch.zeros(size)
+    rows, half = slice(head * HEAD, (head + 1) * HEAD), HEAD // 2
+    query, key = torch.zeros(HEAD), torch.zeros(HEAD)
     frequency = 1e8 ** (-torch.arange(half) / half)
     used = torch.arange(half) < 8
     query[:half], query[half:] = torch.cos(frequency * distance) * used, -torch.sin(frequency * distance) * used
@@ -99,12 +112,12 @@ def _write_back(attention: Any, head: int, size: int, distance: int, projection:
     attention.o_proj.weight[target, rows.start : rows.start + width] = torch.eye(width) * 0.12
 
 
-def _write_induction(attention: Any, head: int, size: int, projection: Any, copied: Any) -> None:
+def _write_induction(attention: Any, head: int, projection: Any, copied: Any) -> None:
     """Attend to the token after an earlier occurrence of the last two tokens, and write its code (rows `copied` of it)."""
     import torch
 
-    rows = slice(head * size, (head + 1) * size)
-    slow = _slow_rows(head, size)
+    rows = slice(head * HEAD, (head + 1) * HEAD)
+    slow = _slow_rows(head)
     one, two = torch.randn(len(slow), 48) / len(slow) ** 0.5, torch.randn(len(slow), 32) / len(slow) ** 0.5
     for weight in (attention.q_proj.weight, attention.k_proj.weight):
         weight[rows] *= 0.1
@@ -119,17 +132,17 @@ def _write_induction(attention: Any, head: int, size: int, projection: Any, copi
     attention.o_proj.weight[CODE, rows.start : rows.start + width] = copied.T * 0.3
 
 
-def _write_same_word(attention: Any, head: int, size: int) -> None:
+def _write_same_word(attention: Any, head: int) -> None:
     """Attend to earlier tokens of the same word: query and key start as the same projection (mimetic initialisation)."""
     import torch
 
-    rows, slow = slice(head * size, (head + 1) * size), _slow_rows(head, size)
+    rows, slow = slice(head * HEAD, (head + 1) * HEAD), _slow_rows(head)
     match = torch.randn(len(slow), SHARED.stop - SHARED.start) / len(slow) ** 0.5
     for weight in (attention.q_proj.weight, attention.k_proj.weight):
         weight[rows] *= 0.1
         weight[slow, SHARED] = match
 
 
-def _slow_rows(head: int, size: int) -> list[int]:
-    """The rows of `head` that rotate slowly: dimension i turns together with i + size / 2."""
-    return [head * size + half + i for half in (0, size // 2) for i in range(SLOW_PAIRS, size // 2)]
+def _slow_rows(head: int) -> list[int]:
+    """The rows of `head` that rotate slowly: dimension i turns together with i + HEAD / 2."""
+    return [head * HEAD + half + i for half in (0, HEAD // 2) for i in range(SLOW_PAIRS, HEAD // 2)]

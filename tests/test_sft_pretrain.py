@@ -12,7 +12,7 @@ from rag.prompt import REFUSAL
 from sft import pretrain
 from sft.grammar import Manual, Passage, make_manual
 from sft.pretrain_corpus import cloze_ask, swap_words
-from sft.pretrain_init import build_model
+from sft.pretrain_init import SIZES, build_model
 from sft.pretrain_rows import STAGES, QARow, batches, encode_row, qa_row
 from sft.pretrain_tokenizer import train_tokenizer
 
@@ -32,11 +32,6 @@ def tokenizer():
     rng = random.Random(0)
     texts = [f"{row.messages()[1]['content']} {row.answer}" for row in (qa_row(rng, STAGES[3], PAGES) for _ in range(150))]
     return train_tokenizer(texts, 1024)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    return build_model(tokenizer)
 
 
 def test_every_answer_is_verbatim_text_of_the_cited_passage_or_the_refusal():
@@ -110,14 +105,22 @@ def test_loss_covers_the_answer_and_its_end_only(tokenizer):
     assert tokenizer.decode(labelled) == row.answer + tokenizer.eos_token
 
 
-def test_untrained_weights_repeat_what_they_have_seen(model):
+@pytest.mark.parametrize("size", SIZES)
+def test_untrained_weights_repeat_what_they_have_seen(tokenizer, size):
     """The seeded induction heads: in a repeated run of random tokens the next one is right, far above chance (1/1024)."""
     torch.manual_seed(0)
     run = torch.randint(5, 1000, (4, 60))
     with torch.inference_mode():
-        logits = model(torch.cat([run, run], 1)).logits
+        logits = build_model(tokenizer, size=size)(torch.cat([run, run], 1)).logits
     guessed = logits[:, 61:-1].argmax(-1)
     assert (guessed == run[:, 2:]).float().mean() > 0.9
+
+
+def test_every_size_fits_the_repository_in_bf16(tokenizer):
+    for size in SIZES:
+        model = build_model(tokenizer, size=size)
+        vocabulary = (4096 - len(tokenizer)) * model.config.hidden_size  # the bundled tokenizer's
+        assert 2 * (model.num_parameters() + vocabulary) <= 25e6
 
 
 def test_batches_hold_their_tokens_and_rows_of_like_length(tokenizer):
