@@ -17,7 +17,7 @@ _HAZARD = (
     "AVVERTENZA|ATTENZIONE|PERICOLO|警告|注意|危険|危险"
 )
 _SIGNAL = re.compile(
-    rf"^\W*(?:(?P<loud>{_HAZARD}|NOTE|TIP|HINT)S?\b\s*[:!.：！\-–—]*|(?P<quiet>{_HAZARD}|NOTE|TIP|HINT)\s*[:!,：！])\s*",
+    rf"^\W*(?:(?P<loud>{_HAZARD}|NOTE|TIP|HINT)S?\b\s*[:!.：！\-–—]*|(?P<quiet>{_HAZARD}|NOTE|TIP|HINT)\s*[:!,：！])\s*(?:[*_]+\s)?",
     re.IGNORECASE,
 )
 _TRIANGLES = "⚠☢⚡"  # of which the first is printed before a hazard
@@ -104,7 +104,7 @@ def as_warning(block: Block) -> Block:
         return replace(block, kind="warning") if _SHOUTED.match(block.text) else block
     word = match["loud"] or match["quiet"]
     # "Warning lights are red" is a sentence, "IMPORTANT POINTS:" a label; "WARNING Hot surface" and "Warning: hot" are warnings.
-    marked = re.search(r"[:!.,：！–—-]\s*$", match[0])
+    marked = re.search(r"[:!.,：！–—-][\s*_]*$", match[0])
     if not marked and (not word.isupper() or block.text.endswith(":")):
         return block
     kind: BlockKind = "warning" if re.fullmatch(_HAZARD, word, re.IGNORECASE) else block.kind

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from bs4 import BeautifulSoup, Comment, NavigableString, Tag
+from bs4 import BeautifulSoup, Comment, NavigableString, PageElement, Tag
 
 from emendo.records import Block
-from rag.outline import Reading, as_warning, table_text, text_block, tidy
+from rag.html_furniture import drop_furniture, split_title
+from rag.outline import Reading, as_warning, is_signal_word, table_text, text_block, tidy
 
 _MAIN = ('[role="main"]', "main", "article", "div.document", "div.md-content", "div#content", "div#main-content")
-_DROP = (
-    "script, style, noscript, template, svg, iframe, form, button, nav, aside:not(.admonition), head, footer, "
-    "[role=navigation], [role=search], "
-    "[role=contentinfo], [hidden], [aria-hidden=true], .headerlink, .sphinxsidebar, .toctree-wrapper, .breadcrumb, .breadcrumbs, "
-    ".navigation, .navbar, .footer, .sidebar, .toc, #toc, .related, .skip-link, .cookie-banner, .edit-on-github, .linenos"
-)
 _HEADING = re.compile(r"h([1-6])$")
 _BLOCK_TAGS = set(
     "address article aside blockquote body center dd details div dl dt fieldset figcaption figure h1 h2 h3 h4 h5 h6 header "
@@ -25,44 +20,34 @@ _BLOCK_TAGS = set(
 )
 _WORDS = "warning|caution|danger|important|attention|notice|note|tip|hint"
 _SIGNAL = re.compile(_WORDS, re.IGNORECASE)
-_ADMONITION = re.compile(rf"^(?:admonition|alert|callout|info|{_WORDS})(?:$|-|_)", re.IGNORECASE)
-# " — ", " | ", " · " between a page's name and its site's name in <title>.
-_TITLE_PARTS = re.compile(r"\s+[—–|·»-]\s+")
-
+_ADMONITION = re.compile(rf"^(?:admonition(?:block)?|alert|callout|info|{_WORDS})(?:$|-|_)", re.IGNORECASE)
 _BREAK = "\u2029"  # stands for <br> until the text around it is complete
 
 
 def read(data: bytes, source: str) -> Reading:
     """The reading of an HTML file; its encoding is taken from its own declaration."""
-    return read_html(BeautifulSoup(data, "lxml"))
+    return read_html(BeautifulSoup(data, "lxml"), source)
 
 
-def read_html(soup: BeautifulSoup) -> Reading:
-    """The reading of a parsed page. Its title is "site: page" where <title> names both."""
-    named = re.sub(r"<no title>\s*[—–|-]?\s*", "", tidy(soup.title.get_text())) if soup.title else ""
+def read_html(soup: BeautifulSoup, source: str) -> Reading:
+    """The reading of a parsed page. Its title is "site: page" where the page names both."""
+    page, site = split_title(soup)
     main = _find_main(soup)
-    for unwanted in main.select(_DROP):
-        if not unwanted.decomposed and unwanted is not main:
-            unwanted.decompose()
+    drop_furniture(main, source)
     walker = _Walker()
     walker.visit(main)
     walker.flush()
     headings = [block for block in walker.blocks if block.kind == "heading"]
-    page, _, site = (part.strip() for part in _split_title(named))
     site = re.sub(r"\s+documentation$", "", site, flags=re.IGNORECASE)
     page = page or (headings[0].text if headings else "")
     title = f"{site}: {page}" if site and page and site.lower() != page.lower() else page or site
     return Reading(tuple(walker.blocks), title, product=site)
 
 
-def _split_title(named: str) -> tuple[str, str, str]:
-    match = list(_TITLE_PARTS.finditer(named))
-    return (named[: match[-1].start()], "", named[match[-1].end() :]) if match else (named, "", "")
-
-
 def _find_main(soup: BeautifulSoup) -> Tag:
     """The element that holds the content: the first known one with text, else the body."""
-    for selector in _MAIN:
+    doxygen = soup.select_one("#titlearea") is not None
+    for selector in ("div.contents", *_MAIN) if doxygen else _MAIN:
         found = soup.select(selector)
         if len(found) == 1 and len(found[0].get_text(strip=True)) > 50:
             return found[0]
@@ -82,12 +67,13 @@ class _Walker:
 
     def visit(self, element: Tag) -> None:
         for child in element.children:
-            if isinstance(child, Comment):
-                continue
-            if isinstance(child, NavigableString):
-                self.pending.append(str(child))
-            elif isinstance(child, Tag):
-                self._tag(child)
+            self._node(child)
+
+    def _node(self, node: PageElement) -> None:
+        if isinstance(node, Tag):
+            self._tag(node)
+        elif isinstance(node, NavigableString) and not isinstance(node, Comment):
+            self.pending.append(str(node))
 
     def _tag(self, tag: Tag) -> None:
         if tag.name == "br":
@@ -109,6 +95,8 @@ class _Walker:
             self._heading(tag, int(heading[1]))
         elif tag.name == "pre":
             self._add(Block("code", tag.get_text().strip("\n")))
+        elif "fragment" in _classes(tag) and (lines := tag.find_all(class_="line")):  # a listing of Doxygen's
+            self._add(Block("code", "\n".join(line.get_text() for line in lines)))
         elif tag.name == "table":
             self._table(tag)
         elif tag.name in ("ol", "ul"):
@@ -133,37 +121,50 @@ class _Walker:
 
     def _list(self, tag: Tag) -> None:
         number = int(str(tag.get("start", "1"))) if str(tag.get("start", "1")).isdigit() else 1
-        for item in tag.find_all("li", recursive=False):
-            value = str(item.get("value", ""))
+        for child in tag.children:
+            if not (isinstance(child, Tag) and child.name == "li"):
+                self._node(child)  # old pages indent whole chapters by lists without items
+                continue
+            self.flush()
+            value = str(child.get("value", ""))
             number = int(value) if value.isdigit() else number
             self.marker = f"{number}. " if tag.name == "ol" else "- "
             number += 1
-            self.visit(item)
+            self.visit(child)
             self.flush()
             self.marker = ""
 
     def _definitions(self, tag: Tag) -> None:
-        """ "Term: what it means", as one block each."""
-        term = ""
-        for part in tag.find_all(["dt", "dd"]):
-            if part.find_parent("dl") is not tag:
-                continue  # of a list inside, visited with its parent
-            if part.name == "dt":
-                term = tidy(part.get_text(" "))
+        """ "Term: what it means", as one block each; terms that share a meaning are joined."""
+        terms: list[str] = []
+        for part in _definition_parts(tag):
+            if not (isinstance(part, Tag) and part.name in ("dt", "dd")):
+                self._node(part)
+            elif part.name == "dt":
+                self.flush()
+                apart = " " if part.find(["br", *_BLOCK_TAGS]) else ""  # "-a, --all" is of many elements
+                terms += filter(None, [tidy(part.get_text(apart)).rstrip(":")])
             else:
+                self.flush()
                 start = len(self.blocks)
                 self.visit(part)
                 self.flush()
-                if term and len(self.blocks) > start and self.blocks[start].kind != "heading":
-                    self.blocks[start] = replace(self.blocks[start], text=f"{term}: {self.blocks[start].text}")
-                elif term:
-                    self._add(Block("paragraph", term))
-                term = ""
+                if terms and len(self.blocks) > start and self.blocks[start].kind != "heading":
+                    self.blocks[start] = replace(self.blocks[start], text=f"{', '.join(terms)}: {self.blocks[start].text}")
+                    terms = []
+                self._terms(terms)
+                terms = []
+        self._terms(terms)
+
+    def _terms(self, terms: list[str]) -> None:
+        """Terms without a text of their own."""
+        if terms:
+            self._add(Block("paragraph", ", ".join(terms)))
 
     def _admonition(self, tag: Tag) -> None:
         classes = " ".join(_classes(tag))
         word = _SIGNAL.search(classes)
-        title = tag.find(class_=re.compile("admonition-title|alert-title"))
+        title = tag.find(class_=re.compile("admonition-title|alert-title")) or tag.find(_names_signal)
         if isinstance(title, Tag):
             label = tidy(title.get_text(" "))
             word = _SIGNAL.search(label) or word
@@ -213,9 +214,23 @@ class _Walker:
             self.blocks.append(block)
 
 
+def _definition_parts(tag: Tag) -> Iterator[PageElement]:
+    """The children of a definition list; a <div> around a term and its meaning is looked into."""
+    for child in tag.children:
+        if isinstance(child, Tag) and child.name == "div" and child.find(["dt", "dd"]):
+            yield from _definition_parts(child)
+        else:
+            yield child
+
+
 def _classes(tag: Tag) -> Iterable[str]:
     found = tag.get("class")
     return found if isinstance(found, list) else [found or ""]
+
+
+def _names_signal(tag: Tag) -> bool:
+    """Whether the element is an admonition's label: a heading, or the cell of its icon."""
+    return bool(_HEADING.match(tag.name) or tag.name in ("th", "td")) and is_signal_word(tidy(tag.get_text(" ")))
 
 
 def _is_admonition(tag: Tag) -> bool:

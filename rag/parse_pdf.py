@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -21,6 +22,7 @@ from rag.outline import (
     text_block,
 )
 from rag.pdf_columns import find_columns
+from rag.pdf_definitions import join_terms
 from rag.pdf_furniture import drop_furniture
 from rag.pdf_headings import find_headings
 from rag.pdf_lines import HYPHEN, Line, Page, around, open_pdf, read_outline, read_pages
@@ -31,6 +33,8 @@ _NUMBERED = re.compile(r"^\d+(?:\.\d+)*\.?\s")
 _STEP_MARK = re.compile(r"\d{1,2}[.)]?")
 _URL_PART = re.compile(r"[^\s/]*(?:[-/_=&%?+~#]|\.\w)(?!/)")
 _CODE = re.compile(r"^[A-Z]{1,2}[- ]?\d{2,3}\b")  # lines that each explain a code
+_CHAPTER = re.compile(r"(?:chapter|part|appendix|section) (?:\d{1,2}|[IVX]+|[A-Z])", re.IGNORECASE)  # above its title
+_MOST_HEADS = 6  # lines of furniture on a scan; more were a table of contents
 _MIN_TEXT = 15  # characters; a page with fewer and with a picture is a scan or a photo
 
 
@@ -40,7 +44,9 @@ def read(data: bytes, source: str, ocr: str = "") -> Reading:
     try:
         found = list(read_pages(document))
         pages = _tidy_pages(found)
-        scans = [page.number for page in pages if _is_scan(page)]
+        scans = [
+            page.number for page, whole in zip(pages, found, strict=True) if _is_scan(page) and len(whole.lines) <= _MOST_HEADS
+        ]
         if ocr and scans:
             from rag.ocr import read_page
 
@@ -59,7 +65,7 @@ def read(data: bytes, source: str, ocr: str = "") -> Reading:
     for page in pages:
         tables = ruled.get(page.number, [])
         free = [line for line in page.lines if not any(_inside(line.box, table.box) for table in tables)]
-        for block in _page_blocks(page, headings, [*tables, *find_columns(free, headings)], words):
+        for block in join_terms(list(_page_blocks(page, headings, [*tables, *find_columns(free, headings)], words))):
             _append(blocks, block, words)
     warnings = _page_warnings(scans, pages, ocr)
     unread = [page.number for page in pages if page.grid and page.number not in ruled]
@@ -154,20 +160,24 @@ def _page_blocks(page: Page, headings: dict[Line, int], tables: Sequence[Table],
             yield _make_block(group, headings, words)
             group.clear()
 
-    for line in page.lines:
+    for n, line in enumerate(page.lines):
         table = next((table for table in tables if _inside(line.box, table.box)), None)
         if table is not None:
             yield from flush()
             if table in waiting:
                 waiting.remove(table)
-                yield from table.blocks
+                yield from (replace(block, text=mend_hyphens(block.text, words)) for block in table.blocks)
             continue
-        if is_contents_line(line.text):
+        if is_contents_line(line.text) or (_CHAPTER.fullmatch(line.text) and _heads(page.lines[n + 1 : n + 2], headings)):
             continue
         if group and _breaks(group, line, headings, _right_edge(group[-1], page), gap):
             yield from flush()
         group.append(line)
     yield from flush()
+
+
+def _heads(lines: Sequence[Line], headings: dict[Line, int]) -> bool:
+    return any(line in headings for line in lines)
 
 
 def _inside(inner: Box, outer: Box) -> bool:
@@ -205,8 +215,15 @@ def _breaks(group: Sequence[Line], line: Line, headings: dict[Line, int], right:
         return True
     if line.mono and last.mono:
         return False
+    # A listing stands apart from the text around it; a line of a paragraph may be typewriter for the most part.
+    indented = abs(line.box.x0 - last.box.x0) > line.size * 0.5 and last.text[-1] in ".:!?"
+    if line.mono != last.mono and (indented or (distance > gap * 1.15 and last.text[-1] not in ",;")):
+        return True
     if last.text.endswith(HYPHEN) or is_signal_word(last.text):
         return False
+    outdented = line.box.x0 < min(one.box.x0 for one in group) - 2 * line.size
+    if outdented and (last.text[-1] in ".!?" or _had_room(last, line, right)):
+        return True  # the next term of a list, left of what the last one means
     # Below a numbered step, a line that starts as far left as the number and follows a full stop is no part of it.
     if text_block(group[0].text).kind == "step" and line.box.x0 <= group[0].box.x0 + 2 and last.text[-1] in ".!?":
         return True
@@ -232,8 +249,21 @@ def _make_block(lines: Sequence[Line], headings: dict[Line, int], words: Counter
     if lines[0] in headings:
         return Block("heading", re.sub(r"^[-–•]\s+", "", text).rstrip(" :："), headings[lines[0]], page, boxes)
     if all(line.mono for line in lines):
-        return Block("code", text, page=page, boxes=boxes)
+        return Block("code", _indent(lines).replace(HYPHEN, "-"), page=page, boxes=boxes)
     return replace(text_block(text, page), boxes=boxes)
+
+
+def _indent(lines: Sequence[Line]) -> str:
+    """The lines of a listing, each with the spaces that it is set in by."""
+    left = min(line.box.x0 for line in lines)
+    width = median((line.box.x1 - line.box.x0) / len(line.text) for line in lines)
+    return "\n".join(" " * round((line.box.x0 - left) / max(width, 1)) + line.text for line in lines)
+
+
+def mend_hyphens(text: str, words: Counter[str]) -> str:
+    """The text of a table, its words that are cut at the end of a line mended."""
+    first, *parts = re.split(f"(?<={HYPHEN}) ", text)
+    return reduce(lambda whole, part: mend_lines(whole, part, words), parts, first)
 
 
 def mend_lines(text: str, following: str, words: Counter[str]) -> str:
@@ -258,6 +288,8 @@ def _append(blocks: list[Block], block: Block, words: Counter[str]) -> None:
 
     Parts of a table stay apart, so that a row is cited with the page it stands on.
     """
+    if block.kind == "heading" and blocks and re.fullmatch(r"\d{1,2}\.", blocks[-1].text):
+        blocks.pop()  # the heading's own number, set apart
     last = blocks[-1] if blocks else None
     cut = last is not None and last.page != block.page and last.kind not in ("heading", "table") and block.kind == "paragraph"
     if last is not None and cut and last.text[-1] not in ".!?:" and block.text[:1].islower():

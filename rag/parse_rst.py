@@ -26,7 +26,9 @@ _SETTINGS = {
 }
 _ROLE = re.compile(r":(?:[\w+.-]+:)*([\w+.-]+):`([^`]+)`")
 _TARGET = re.compile(r"^(.*?)\s*<[^>]+>$", re.DOTALL)
-_DIRECTIVE = re.compile(r"^(?P<indent> *)\.\. (?P<name>[\w:+-]+):: *(?P<argument>.*)$", re.MULTILINE)
+_DIRECTIVE = re.compile(
+    r"^(?P<indent> *)\.\. (?P<name>[\w:+-]+):: *(?P<argument>.*)$(?P<blank>(?:\n *)+(?=\n(?P=indent) +\S))?", re.MULTILINE
+)
 _NO_TEXT = {"toctree", "index", "highlight", "meta", "tabularcolumns", "only", "seealso", "contents", "image", "figure"}
 
 _SINCE = {"versionadded": "Added in version", "versionchanged": "Changed in version", "deprecated": "Deprecated since version"}
@@ -39,7 +41,7 @@ def read(data: bytes, source: str) -> Reading:
     soup = BeautifulSoup(html, "lxml")
     if soup.title:
         soup.title.decompose()
-    return read_html(soup)
+    return read_html(soup, source)
 
 
 def _role_text(match: re.Match[str]) -> str:
@@ -52,14 +54,14 @@ def _role_text(match: re.Match[str]) -> str:
 
 def _known_directive(match: re.Match[str]) -> str:
     """The directive itself where docutils knows it, else a container that keeps its content."""
-    name, indent, argument = match["name"], match["indent"], match["argument"]
+    name, indent, argument, blank = match["name"], match["indent"], match["argument"], match["blank"] or ""
     if name in ("code-block", "sourcecode"):
-        return f"{indent}.. code::"
+        return f"{indent}.. code::{blank}"
     if name in en.directives and name not in _NO_TEXT:
         return match[0]
     if name in _NO_TEXT:
-        return f"{indent}.. comment"
+        return f"{indent}.. comment{blank}"
     if name in _SINCE:
-        return f"{indent}{_SINCE[name]} {argument}."
-    # As for `.. option:: --verbose`: its argument is a term, its body the definition.
-    return f"{indent}``{argument.strip('`')}``" if argument else f"{indent}.. container::"
+        return f"{indent}{_SINCE[name]} {argument}.{blank}"
+    # As for `.. option:: --verbose`: its argument is a term, its body, without a blank line between, the definition.
+    return f"{indent}``{argument.strip('`')}``" if argument else f"{indent}.. container::{blank}"

@@ -1,4 +1,4 @@
-"""Plain text -> blocks: headings by "#", underlines, numbering or capitals; pages by form feeds or "- 7 -" lines."""
+"""Plain text -> blocks: headings by "#", "==", underlines, numbering or capitals; pages by form feeds or "- 7 -" lines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from rag.outline import Reading, join_lines, starts_anew, text_block, tidy
 _PAGE_NUMBER = re.compile(r"^\s*(?:[-–—]\s*(\d{1,4})\s*[-–—]|page\s+(\d{1,4})(?:\s+of\s+\d+)?)\s*$", re.IGNORECASE)
 _HASHES = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
 _NUMBERED = re.compile(r"^(\d{1,2}(?:\.\d{1,2}){0,4})\.?\s+([A-Z][^.!?:;]{2,70})$")
+_WIKI = re.compile(r"^(={1,6}) +([^=\s].*?) +\1[ \t]*$", re.MULTILINE)
+_HEADER = re.compile(r"\AContent-Type: .*\n(?:[\w-]+: .*\n)*")  # of Zim's pages, and of mails
 _UNDERLINE = re.compile(r"^([=\-~^*#+])\1{2,}$")
 
 
 def read(data: bytes, source: str) -> Reading:
     """The reading of a text file. Pages carry the number printed on them where every page has one, else their order."""
-    pages = split_pages(decode(data, source))
+    pages = split_pages(_wiki_headings(_HEADER.sub("", decode(data, source))))
     lines = drop_furniture([text.split("\n") for _, text in pages])
     blocks: list[Block] = []
     for (number, _), page_lines in zip(pages, lines, strict=True):
@@ -29,6 +31,16 @@ def read(data: bytes, source: str) -> Reading:
     headings = [b for b in blocks if b.kind == "heading"]
     title = headings[0].text if headings and headings[0].level == 1 and blocks[0] == headings[0] else ""
     return Reading(tuple(blocks), title, max(number for number, _ in pages) if len(pages) > 1 else 0)
+
+
+def _wiki_headings(text: str) -> str:
+    """`== X ==` as `# X`: more signs are a deeper level in MediaWiki, a higher one in DokuWiki and Zim, which begin with most."""
+    signs = [len(match[1]) for match in _WIKI.finditer(text)]
+    if not signs:
+        return text
+    least, most = min(signs), max(signs)
+    falling = signs[0] == most
+    return _WIKI.sub(lambda m: "#" * (most - len(m[1]) if falling else len(m[1]) - least) + f"# {m[2]}", text)
 
 
 def split_pages(text: str) -> list[tuple[int, str]]:

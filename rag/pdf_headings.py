@@ -13,6 +13,8 @@ _NUMBER = re.compile(r"^(?:chapter\s+)?(\d{1,2}(?:\.\d{1,2}){0,4})[.:]?\s+\S", r
 _LARGER = 1.12  # a heading's size over the body's
 _MAX_WORDS = 16
 _MIN_OUTLINE_MATCHES = 0.6  # below it, the outline does not describe this text
+_SPARSE = 1 / 3  # entries a page; an outline of fewer names chapters only
+_PRINTED_NUMBER = re.compile(r"(?:chapter|part|appendix|annex|section)?(?:[a-z]?\d*|[ivx]+)")  # of a key
 
 
 def find_headings(pages: Sequence[Page], outline: Sequence[OutlineEntry]) -> dict[Line, int]:
@@ -21,9 +23,24 @@ def find_headings(pages: Sequence[Page], outline: Sequence[OutlineEntry]) -> dic
     titles = {(entry.page, _key(entry.title)) for entry in outline}
     if outline and len(matched) >= _MIN_OUTLINE_MATCHES * len(titles):
         begins = min(line.box.page for line in matched)
-        before = {line: level for line, level in _infer(pages).items() if line.box.page < begins}
+        inferred = _infer(pages)
+        before = {line: level for line, level in inferred.items() if line.box.page < begins}
+        if len(titles) < _SPARSE * len(pages):
+            matched = _add_below(pages, matched, {line: level for line, level in inferred.items() if line not in before})
         return before | matched
     return _infer(pages)
+
+
+def _add_below(pages: Sequence[Page], matched: dict[Line, int], inferred: dict[Line, int]) -> dict[Line, int]:
+    """The outline's headings and, each below the one before it, those that it does not name."""
+    outermost = min((level for line, level in inferred.items() if line not in matched), default=1)
+    found, above = {}, 0
+    for line in (line for page in pages for line in page.lines):
+        if line in matched:
+            above = found[line] = matched[line]
+        elif line in inferred:
+            found[line] = min(above + 1 + inferred[line] - outermost, 6)
+    return found
 
 
 def body_size(pages: Sequence[Page]) -> float:
@@ -40,33 +57,33 @@ def _key(text: str) -> str:
 
 
 def _match_outline(pages: Sequence[Page], outline: Sequence[OutlineEntry]) -> dict[Line, int]:
-    by_number = {page.number: page for page in pages}
+    by_number = {page.number: [(line, _key(line.text)) for line in page.lines] for page in pages}
     found: dict[Line, int] = {}
     for entry in outline:
-        lines = by_number[entry.page].lines if entry.page in by_number else ()
+        lines = by_number.get(entry.page, [])
         for start in _by_distance(lines, entry.y):
-            taken = _spell(lines[start : start + 3], _key(entry.title))
-            if taken and lines[start] not in found:
-                found.update(dict.fromkeys(lines[start : start + taken], entry.level))
+            taken = _spell([key for _, key in lines[start : start + 4]], _key(entry.title))
+            if taken and lines[start][0] not in found:
+                found.update(dict.fromkeys((line for line, _ in lines[start : start + taken]), entry.level))
                 break
     return found
 
 
-def _by_distance(lines: Sequence[Line], y: float | None) -> list[int]:
+def _by_distance(lines: Sequence[tuple[Line, str]], y: float | None) -> list[int]:
     order = list(range(len(lines)))
-    return order if y is None else sorted(order, key=lambda n: abs(lines[n].box.y0 - y))
+    return order if y is None else sorted(order, key=lambda n: abs(lines[n][0].box.y0 - y))
 
 
-def _spell(lines: Sequence[Line], wanted: str) -> int:
-    """How many of the lines, from the first on, together spell the wanted title; 0 when they do not."""
+def _spell(keys: Sequence[str], wanted: str) -> int:
+    """How many of the lines, from the first on, together spell the wanted title; 0 when they do not.
+
+    The outline may lack the number that is printed before a heading ("Part I", "A.2"), or hold one that is drawn apart.
+    """
     spelled = ""
-    for n, line in enumerate(lines, 1):
-        spelled += _key(line.text)
-        # The outline may lack the number that is printed before a heading, or hold one that is drawn apart.
-        if wanted and (spelled == wanted or re.fullmatch(r"\d*" + re.escape(wanted), spelled)):
+    for n, key in enumerate(keys, 1):
+        spelled += key
+        if key and wanted and spelled.endswith(wanted) and _PRINTED_NUMBER.fullmatch(spelled[: -len(wanted)]):
             return n
-        if not wanted.startswith(spelled) and not re.match(r"\d", spelled):
-            return 0
     return 0
 
 
@@ -103,6 +120,8 @@ def _emphasised(pages: Sequence[Page]) -> set[Line]:
 def _could_be_heading(line: Line) -> bool:
     text = line.text
     if len(text) > 120 or len(text.split()) > _MAX_WORDS or sum(c.isalpha() for c in text) < 2 or is_contents_line(text):
+        return False
+    if line.box.y1 - line.box.y0 > line.box.x1 - line.box.x0 and len(text) > 3:  # written upwards, at a chart
         return False
     if len(line.pieces) > 1 and not _NUMBER.match(text):  # the header row of a table
         return False

@@ -15,10 +15,13 @@ import pypdfium2.raw as raw
 
 from emendo.records import Box, UserError
 from rag.outline import tidy
+from rag.pdf_chars import char_box, compose_accents, drawn_size, font_name, is_bold, row_starts
 
 _FILLS = 0.6  # of the page: a background, no figure
 _WIDE_GAP = 0.9  # of the font size; spaces of justified text are narrower
 _A4 = (595.0, 842.0)  # points
+_TALL = 1.6  # font sizes; a higher line is several
+_MONO = re.compile(r"courier|consol|mono(?!type)|nimbusmon|menlo|monaco|typewriter|letter ?gothic|cm(?:sl|i)?tt|sftt|ectt|xb?tt")
 HYPHEN = "\ufffe"  # pdfium's mark of a hyphen at the end of a line, kept there until lines are joined
 
 
@@ -37,7 +40,7 @@ class Line:
     @property
     def mono(self) -> bool:
         """Whether it is set in a typewriter font, as listings are."""
-        return bool(re.search("courier|consol|mono|menlo|typewriter", self.font))
+        return bool(_MONO.search(self.font))
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,15 @@ class _PageReader:
 
     def _line(self, start: int, end: int, text: str) -> Iterator[Line]:
         """The line of the characters [start, end), unless nothing of it is drawn."""
+        text = compose_accents(self.text_page, start, text)
         line = self._part(start, end, text)
         if line is None:
+            return
+        tall = 0 < _TALL * line.size < line.box.y1 - line.box.y0
+        rows = [0, *(row_starts(self.text_page, start, text, line.size) if tall else ()), len(text)]
+        if len(rows) > 2:
+            for a, b in pairwise(rows):
+                yield from self._line(start + a, start + b, text[a:b])
             return
         cuts = [0, *self._gaps(start, text, line.size), len(text)]
         if len(cuts) > 2:
@@ -185,12 +195,8 @@ class _PageReader:
 
     def _apart(self, before: int, after: int) -> float:
         """Points between the boxes of two characters, however the page is turned; negative where they overlap."""
-        edges = []
-        for index in (before, after):
-            values = [ctypes.c_double() for _ in range(4)]  # left, right, bottom, top
-            raw.FPDFText_GetCharBox(self.text_page, index, *values)
-            edges.append([value.value for value in values])
-        (left, right, bottom, top), (left2, right2, bottom2, top2) = edges
+        left, right, bottom, top = char_box(self.text_page, before)
+        left2, right2, bottom2, top2 = char_box(self.text_page, after)
         return max(left2 - right, left - right2, bottom2 - top, bottom - top2)
 
     def _part(self, start: int, end: int, text: str) -> Line | None:
@@ -199,15 +205,13 @@ class _PageReader:
         box = self._box(start, end - start) if text else None
         if box is None:
             return None
-        sizes, weights, fonts = [], [], []
+        sizes, bold, fonts = [], 0, []
         for index in range(start, end, max(1, (end - start) // 12)):
             if raw.FPDFText_GetUnicode(self.text_page, index) not in (32, 160):
-                sizes.append(_drawn_size(self.text_page, index))
-                weights.append(raw.FPDFText_GetFontWeight(self.text_page, index))
-                fonts.append(_font_name(self.text_page, index))
-        # Weights above 1000 are noise of printer drivers.
-        bold = sum(600 <= w <= 1000 or "bold" in f or "black" in f or "heavy" in f for w, f in zip(weights, fonts, strict=True))
-        font = max(set(fonts), key=fonts.count) if fonts else ""
+                sizes.append(drawn_size(self.text_page, index))
+                fonts.append(font_name(self.text_page, index))
+                bold += is_bold(self.text_page, index, fonts[-1])
+        font = max(fonts, key=fonts.count, default="")  # of as many, the first: a set would choose anew in each run
         return Line(text, box, round(median(sizes), 1) if sizes else 0.0, bold * 2 > len(fonts), font)
 
     def _box(self, start: int, count: int) -> Box | None:
@@ -231,22 +235,6 @@ class _PageReader:
         size = (round(self.width * scale), round(self.height * scale))
         raw.FPDF_PageToDevice(self.page.raw, 0, 0, *size, 0, x, y, across, down)
         return across.value / scale, down.value / scale
-
-
-def _drawn_size(page: Any, index: int) -> float:
-    """The font size times the scale of its matrix: some printers write everything in size 1 and scale it."""
-    matrix = raw.FS_MATRIX()
-    size = raw.FPDFText_GetFontSize(page, index)
-    if raw.FPDFText_GetMatrix(page, index, matrix):
-        size *= (matrix.c**2 + matrix.d**2) ** 0.5
-    return size
-
-
-def _font_name(page: Any, index: int) -> str:
-    buffer = ctypes.create_string_buffer(128)
-    flags = ctypes.c_int()
-    raw.FPDFText_GetFontInfo(page, index, buffer, len(buffer), flags)
-    return buffer.value.decode("utf-8", "replace").lower()
 
 
 def _count_images(page: pdfium.PdfPage) -> int:

@@ -14,6 +14,7 @@ from emendo.records import Block, Box
 from rag.outline import join_lines, table_text, tidy
 
 _HEADER_WORDS = 6  # more in its last cell, and a first row says something itself
+_SPACE = 0.15  # of the font size; wider gaps part words
 Edges = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -39,15 +40,42 @@ def find_tables(data: bytes, pages: Iterable[int]) -> dict[int, list[Table]]:
     # pdfplumber is stricter than what read the text: where it gives up, the text goes without tables.
     with suppress(Exception), pdfplumber.open(io.BytesIO(data), pages=numbers) as document:
         for page in document.pages:
-            tables = [table for table in page.find_tables() if len(table.rows) > 1]
+            tables = [table for table in page.find_tables({"explicit_vertical_lines": _open_sides(page)}) if len(table.rows) > 1]
             made = [_make_table(page.page_number, table, page) for table in tables]
             found[page.page_number] = [table for table in made if table is not None]
             page.close()  # frees its layout, or memory grows with the document
     return found
 
 
+def _open_sides(page: Any) -> list[dict[str, Any]]:
+    """Lines for the left and right sides that a table's rules leave open, beside every row that has a rule inside."""
+    from pdfplumber.table import merge_edges
+
+    edges = merge_edges([*page.horizontal_edges, *page.vertical_edges], 3, 3, 3, 3)  # pdfplumber's own tolerances
+    down = [edge for edge in edges if edge["orientation"] == "v"]
+    across = sorted((edge for edge in edges if edge["orientation"] == "h"), key=lambda edge: edge["top"])
+    sides = []
+    for n, upper in enumerate(across):
+        lower = next((one for one in across[n + 1 :] if _same_ends(upper, one)), None)
+        if lower is None:
+            continue
+        top, bottom = upper["top"], lower["top"]
+        inside = [one["x0"] for one in down if one["top"] < top + 3 and one["bottom"] > bottom - 3]
+        for x in (upper["x0"], upper["x1"]):
+            between = any(upper["x0"] + 3 < one < upper["x1"] - 3 for one in inside)
+            if between and not any(abs(one - x) <= 3 for one in inside):
+                sides.append(
+                    {"object_type": "line", "x0": x, "x1": x, "top": top, "bottom": bottom, "width": 0, "height": bottom - top}
+                )
+    return sides
+
+
+def _same_ends(upper: dict[str, Any], lower: dict[str, Any]) -> bool:
+    return all(abs(upper[end] - lower[end]) < 3 for end in ("x0", "x1")) and lower["top"] - upper["top"] > 3
+
+
 def _make_table(number: int, table: Any, page: Any) -> Table | None:
-    cells = [[_one_line(cell) for cell in row] for row in table.extract()]
+    cells = [[_one_line(cell) for cell in row] for row in table.extract(x_tolerance_ratio=_SPACE)]
     if sum(sum(bool(cell) for cell in row) > 1 for row in cells) < 2:  # a frame, or the labels of a drawing
         return None
     boxes = [_box(number, row.bbox) for row in table.rows]

@@ -72,6 +72,8 @@ def test_mkdocs_admonitions_become_warnings(tmp_path: Path) -> None:
     ("line", "expected"),
     [
         ("WARNING! Hot.", Block("warning", "WARNING: Hot.")),
+        ("**Warning:** Hot.", Block("warning", "WARNING: Hot.")),
+        ("Note: **never** wash it.", Block("paragraph", "NOTE: **never** wash it.")),
         ("Caution: sharp edges.", Block("warning", "CAUTION: sharp edges.")),
         ("⚠ DANGER Live parts.", Block("warning", "DANGER: Live parts.")),
         ("警告：请勿打开外壳。", Block("warning", "警告: 请勿打开外壳。")),
@@ -108,6 +110,22 @@ def test_a_sentence_cut_by_a_page_is_joined(tmp_path: Path) -> None:
 def test_text_headings_by_underline_number_and_capitals(tmp_path: Path) -> None:
     manual = parse_text(tmp_path, "h.txt", "Lamp\n====\n\nA.\n\n2.1 Daily use\n\nB.\n\nERROR CODES\n\nC.\n")
     assert outline(manual) == [("Lamp",), ("Lamp", "2.1 Daily use"), ("Lamp", "ERROR CODES")]
+
+
+def test_wiki_headings_of_either_order(tmp_path: Path) -> None:
+    zim = (
+        "Content-Type: text/x-zim-wiki\nWiki-Format: zim 0.4\n\n====== Lamp ======\nA.\n===== Care =====\nB.\n==== Oil ====\nC.\n"
+    )
+    media = "= Lamp =\nA.\n== Care ==\nB.\n=== Oil ===\nC.\n"
+    for name, text in (("zim.txt", zim), ("media.txt", media)):
+        manual = parse_text(tmp_path, name, text)
+        assert outline(manual) == [("Lamp",), ("Lamp", "Care"), ("Lamp", "Care", "Oil")]
+        assert texts(manual) == ["A.", "B.", "C."]
+
+
+def test_the_border_of_a_text_table_is_no_wiki_heading(tmp_path: Path) -> None:
+    manual = parse_text(tmp_path, "t.txt", "====  =======  ====\nCode  Meaning  Cure\n====  =======  ====\n")
+    assert outline(manual) == [()]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
@@ -158,6 +176,22 @@ def test_rst_directives_and_roles_are_read_for_their_text(tmp_path: Path) -> Non
     manual = parse_text(tmp_path, "lamp.rst", source)
     assert outline(manual) == [("Lamp",), ("Lamp", "Steps")]
     assert texts(manual) == ["See the care page.", "WARNING: Hot bulb.", "Added in version 2.0.", "1. Open.", "2. Close."]
+
+
+def test_options_of_rest_stand_in_the_text_that_explains_them(tmp_path: Path) -> None:
+    source = (
+        "Options\n=======\n\n-a, --all  Show all lamps.\n\n.. option:: --dim=LEVEL\n\n   Dim it.\n\n   Not in the bath.\n\n"
+        ".. confval:: idle_time\n\n   Seconds.\n\n.. note::\n\n   Keep dry.\n\n.. code-block:: sh\n\n   lamp on\n"
+    )
+    manual = parse_text(tmp_path, "options.rst", source)
+    assert texts(manual) == [
+        "-a, --all: Show all lamps.",
+        "--dim=LEVEL: Dim it.",
+        "Not in the bath.",
+        "idle_time: Seconds.",
+        "NOTE: Keep dry.",
+        "lamp on",
+    ]
 
 
 def test_docx_numbers_tables_frames_and_text_boxes(tmp_path: Path) -> None:
