@@ -48,7 +48,6 @@ VARIANTS = {
     "+ section text": RetrieveSettings(),
 }
 TV, S10 = ("samsung_tv_smart_remote", "Samsung TV"), ("galaxy_s10", "Galaxy S10")
-_EVERY = 3  # of the TV questions among look-alikes every third is asked
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Asked:
     question: str
     product: str = ""
     right: str = ""  # only hits of this document count
+    earlier: str = ""  # asked before it in the conversation
 
 
 def main() -> None:
@@ -124,15 +124,23 @@ def read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def emqap(index: str, manual: tuple[str, str], way: str = "", every: int = 1) -> Iterator[Asked]:
-    """Questions on one of the two manuals. `way`: the product is named in the question, chosen, or unscoped, and only hits of the
-    right manual count; "same text": unscoped, and any manual that says the same counts; "" has the manual alone.
+def emqap(index: str, manual: tuple[str, str], way: str = "") -> Iterator[Asked]:
+    """Questions on one of the two manuals; only hits of it count. `way`: the product is chosen, named in the question or in an
+    earlier one ("named before"), the other product was ("another before"), or unscoped; "same text": unscoped, and any manual
+    that says the same counts; "": the manual alone.
     """
     doc_id, name = manual
     right = doc_id.replace("_", "-")
-    for row in [row for row in read(EMQAP / "qa.jsonl") if row["doc_id"] == doc_id][::every]:
-        question = f"{row['question'].rstrip('?. ')} on the {name}?" if way == "named" else row["question"]
-        yield Asked(index, row, question, right if way == "chosen" else "", right if way not in ("", "same text") else "")
+    before = {"named before": name, "another before": next(other for _, other in (TV, S10) if other != name)}
+    for row in [row for row in read(EMQAP / "qa.jsonl") if row["doc_id"] == doc_id]:
+        yield Asked(
+            index,
+            row,
+            f"{row['question'].rstrip('?. ')} on the {name}?" if way == "named" else row["question"],
+            product=right if way == "chosen" else "",
+            right="" if way in ("", "same text") else right,
+            earlier=f"Is there a manual of the {before[way]}?" if way in before else "",
+        )
 
 
 def pdf(index: str = "", chosen: bool = False) -> Iterator[Asked]:
@@ -150,9 +158,9 @@ SETS: dict[str, Callable[[], Iterator[Asked]]] = {
     "pdf": pdf,
     "pdf, one index": partial(pdf, "all", chosen=True),
     **{
-        f"{label} among look-alikes, {way}": partial(emqap, "look-alikes", manual, way, every)
-        for label, manual, every in (("s10", S10, 1), ("tv", TV, _EVERY))
-        for way in ("unscoped", "same text", "named", "chosen")
+        f"{label} among look-alikes, {way}": partial(emqap, "look-alikes", manual, way)
+        for label, manual in (("s10", S10), ("tv", TV))
+        for way in ("unscoped", "same text", "named", "chosen", "named before", "another before")
     },
 }
 
@@ -164,8 +172,9 @@ def run(work: Path, name: str, variant: str, asked: Sequence[Asked], embedder: E
     for a in asked:
         if a.index not in retrievers:
             retrievers[a.index] = Retriever(open_index(work / a.index / "index", embedder), embedder, VARIANTS[variant])
-        start = time.perf_counter()
-        found = retrievers[a.index].passages(a.question, k=10, product=a.product)
+        retriever, start = retrievers[a.index], time.perf_counter()
+        product = a.product or retriever.product_of_conversation(a.question, [a.earlier])
+        found = retriever.passages(a.question, k=10, product=product)
         seconds.append(time.perf_counter() - start)
         texts = [(h.chunk, h.chunk.text if a.right in ("", h.chunk.doc_id) else "") for h in found]
         hits.append({"id": a.row["id"], "hits": [{"text": text, "pages": pages(chunk)} for chunk, text in texts]})

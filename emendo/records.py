@@ -99,6 +99,7 @@ class Hit:
     score: float  # fused score, higher is better; comparable within one query only
     rank: int  # 1-based
     stages: dict[str, float] = field(default_factory=dict)  # e.g. dense_rank, dense_cosine, lexical_rank, lexical_bm25
+    also_in: tuple[str, ...] = ()  # other products whose manuals hold the same text word for word
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,9 @@ class AdapterCard:
     example_hashes: tuple[str, ...]
     correction_ids: tuple[str, ...]
     clusters: tuple[str, ...]
-    losses: dict[
-        str, float
-    ]  # nats per labelled token or, on choices, per row: train_first, train_last, validation_first, validation_best
+    # Nats per labelled token or, on choices, per row: train_first, train_last, validation_last, validation_best; and nats per
+    # token of general text: general_before, general_after.
+    losses: dict[str, float]
     versions: dict[str, str]
     seconds: float
     at: str  # ISO 8601, UTC

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from emendo.words import stems
 
 _STEP = re.compile(r"^\s*(?:\d{1,2}[.)]|[-•*])\s+")
-_SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z0-9])|(?<=[。！？])")
+_SENTENCE_END = re.compile(
+    r"(?:(?<=[a-z0-9)%][.!?])|(?<=°[CF][.!?])|(?<=[.!?][\"”’)]))\s+(?=[\"“‘]?[A-Z0-9])"
+    r"|(?<=[A-Z]{2}[.!?])\s+(?=[\"“‘]?[A-Z][a-z])"  # not within a warning in capitals
+    r"|(?<=[。！？])"
+)
+_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|approx|vs|cf|incl)\.$", re.I)
+_NUMBERED = re.compile(r"\b(?:nos?|figs?|max|min|pp?|sec|vol|ch|ca)\.$", re.I)  # the same where a number follows
 
 
 _HOW = re.compile(r"\bhow (?:do|to|can|should|could|does one)\b|\bway to\b", re.I)
@@ -34,15 +40,38 @@ def split_units(text: str, passage: int) -> list[Unit]:
     header = ""
     lines = [line.strip() for line in text.splitlines()]
     for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
-        if " | " in line and " | " in after and " | " not in before:
+        if " | " in line and " | " in after and " | " not in before and _is_header(line):
             header = line
             continue
         header = header if " | " in line else ""
-        pieces = [line] if _STEP.match(line) or " | " in line else _SENTENCE_END.split(line)
+        pieces = [line] if _STEP.match(line) or " | " in line else _sentences(line)
         for piece in pieces:
             if re.search(r"\w", piece):
                 units.append(Unit(passage, len(units), piece, bool(_STEP.match(line)), header))
     return units
+
+
+def _is_header(row: str) -> bool:
+    """Whether the first row of a table names its columns: a row with a sentence, or a name and its number, is data."""
+    cells = row.split(" | ")
+    sentence = any(cell.rstrip().endswith(".") and len(cell.split()) > 3 for cell in cells)
+    return not sentence and not (len(cells) == 2 and any(c.isdigit() for c in cells[1]))
+
+
+def _sentences(line: str) -> list[str]:
+    found: list[str] = []
+    for piece in _SENTENCE_END.split(line):
+        if found and _is_unfinished(found[-1], piece):
+            found[-1] += " " + piece
+        else:
+            found.append(piece)
+    return found
+
+
+def _is_unfinished(text: str, following: str) -> bool:
+    """Whether the full stop at the end of the text belongs to an abbreviation or a number: `e.g. USB`, `max. 5`, `4. Press`."""
+    numbered = _NUMBERED.search(text) and following[:1].isdigit()
+    return bool(_ABBREVIATION.search(text) or numbered or re.fullmatch(r"\d{1,2}\.", text))
 
 
 def is_label(text: str) -> bool:

@@ -15,10 +15,11 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from emendo.records import Answer, Hit
 from rag.citations import drop_unknown_marks, resolve_citations
-from rag.condense import ask_back, condense
+from rag.condense import ask_back
 from rag.confidence import PASSAGES
 from rag.focus import cut_to_evidence
 from rag.prompt import PROMPT_VERSION, REFUSAL, Message, build_messages, history_messages, is_refusal
+from rag.turns import turn_of
 
 if TYPE_CHECKING:
     from rag.retrieve import Retriever
@@ -35,7 +36,7 @@ class AnswerSettings:
     # Refuse without asking the model where the retrieval confidence is lower; None: fitted for `quote`, 0 for models that judge.
     refuse_below: float | None = None
     history_turns: int = 3  # earlier turns shown to the model
-    max_new_tokens: int = 160
+    max_new_tokens: int = 160  # tokens that the model may write; what a prompt leaves of its window goes to the passages
     # Print only sentences of the passages, for hf: models; None: on for the bundled one, which is too small to write its own.
     verbatim: bool | None = None
     # Cut each passage to this many sentences from its best one on; 0 shows whole passages; None: 3 for the bundled model, else 0.
@@ -43,6 +44,14 @@ class AnswerSettings:
     # Show each passage with the text of its section around it; None: on for models that write their own sentences.
     whole_sections: bool | None = None
     ask_back: bool = True  # ask for the product where the manuals of several say the same and none was chosen or named
+
+    def __post_init__(self) -> None:
+        for name, least in (("passages", 1), ("history_turns", 0), ("max_new_tokens", 1), ("focus_units", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} = {value}: expected {least} or more")
+        if self.refuse_below is not None and not 0 <= self.refuse_below <= 1:
+            raise ValueError(f"refuse_below = {self.refuse_below}: expected a confidence from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -151,19 +160,19 @@ class Answerer:
         history = history_messages(recent)
         if self.retriever is None:
             return _Draft(ask, ask.question, [], 1.0, build_messages(ask.question, (), history))
-        from rag.retrieve import tied_products  # loads faiss, which a model without manuals does not need
-
-        standalone = condense(ask.question, recent)
-        found = self.retriever.search_turn(standalone, ask.question, searched_for(self.settings), ask.product)
+        turn = turn_of(self.retriever, ask.question, ask.history if recent else (), ask.product)
+        standalone, product = turn.standalone, turn.product
+        found = self.retriever.search_turn(standalone, ask.question, searched_for(self.settings), product)
         passages, units = self.settings.passages or PASSAGES, self.settings.focus_units
-        evidence = self.retriever.evidence(standalone, found if units else found[: max(PASSAGES, passages)], ask.product)
-        confidence = self.retriever.confidence(standalone, found, evidence, ask.product)
+        looked_at = found if units else found[: max(PASSAGES, passages)]
+        evidence = self.retriever.evidence_turn(standalone, turn.asked, looked_at, product)
+        confidence = self.retriever.confidence(turn.asked, found, evidence, product)
         hits, shown = cut_to_evidence(evidence, found, passages, units) if units else (found[:passages], evidence)
         if self.settings.whole_sections:
             hits = self.retriever.grow(hits)
         hits = self._fit(ask.question, hits, history)
         messages = build_messages(ask.question, [hit.chunk for hit in hits], history)
-        tied = tied_products(found) if self.settings.ask_back and not ask.product else ()
+        tied = self.retriever.tied_products(standalone, found) if self.settings.ask_back and not product else ()
         refuse = not hits or confidence < (self.settings.refuse_below or 0.0)
         reply = REFUSAL if refuse else ask_back(tied) if tied else ""
         scores = None if self.settings.whole_sections else [e.score for e in shown if e.unit.passage < len(hits)]
@@ -230,6 +239,7 @@ def to_langchain(
     """
     kinds: dict[str, Any] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
     built = [kinds[message["role"]](content=message["content"]) for message in messages]
-    passages = [hit.chunk.text for hit in hits]
-    built[-1].additional_kwargs = {"question": question, "passages": passages, "unit_scores": unit_scores}
+    passages, headings = [hit.chunk.text for hit in hits], ["".join(hit.chunk.section[-1:]) for hit in hits]
+    data = {"question": question, "passages": passages, "headings": headings, "unit_scores": unit_scores}
+    built[-1].additional_kwargs = data
     return built

@@ -79,6 +79,15 @@ class Evidence:
     features: tuple[float, ...]  # the values of FEATURES
 
 
+def follow_up_evidence(joined: Evidence, own: Evidence) -> Evidence:
+    """Of one unit, for a question in a conversation: `joined` with what was said before it, `own` as it was asked.
+
+    Half and half choose the unit. For the confidence the question's own words count a quarter: "and in winter?" says too little.
+    """
+    features = tuple(0.75 * a + 0.25 * b for a, b in zip(joined.features, own.features, strict=True))
+    return Evidence(joined.unit, (joined.score + own.score) / 2, features)
+
+
 @dataclass(frozen=True)
 class _Words:
     """What is looked up for every unit of one passage."""

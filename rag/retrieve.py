@@ -10,16 +10,19 @@ from emendo.units import split_units
 from emendo.words import stems
 from rag.confidence import PASSAGES, answer_confidence
 from rag.embedder import Embedder
-from rag.evidence import Evidence, find_evidence
+from rag.evidence import Evidence, find_evidence, follow_up_evidence
 from rag.focus import cut_to_evidence
 from rag.fusion import FusionWeights, Terms, coverage, fused_scores, inverse_frequency, question_terms, sameness
-from rag.index import Index
+from rag.index import Index, indexed_text
+from rag.near_copies import different_chunks, overlap, products_of
 from rag.passages import grow_hits
 from rag.product_words import ProductWordsCache
 from rag.rerank import CrossEncoderRanker
 from rag.scope import ProductNames, Scope, chosen_scope
 from rag.unit_vectors import UnitVectors
 
+_STAY = 0.9  # share of the whole collection's confidence that keeps a conversation with its product; docs/retrieval.md
+_STAY_ASKED = 0.6  # the same for a follow-up's own words: "and how often?" says little, "and the kettle's filter?" enough
 _EMBEDDED = 32  # sentences of all reranked passages whose cosine is taken, the best by words first: it is what costs time
 
 
@@ -28,20 +31,21 @@ class RetrieveSettings:
     """[retrieve] in emendo.toml."""
 
     candidates: int = 50  # taken from each of the two searches
-    use_dense: bool = True
-    use_lexical: bool = True
-    lexical_weight: float = FusionWeights.lexical
-    dense_weight: float = FusionWeights.dense
-    coverage_weight: float = FusionWeights.coverage
-    adjacency_weight: float = FusionWeights.adjacency
-    label_weight: float = FusionWeights.label
-    code_weight: float = FusionWeights.code
-    length_weight: float = FusionWeights.length
-    sentence_weight: float = FusionWeights.sentence
-    words_weight: float = FusionWeights.words
+    use_dense: bool = True  # search by meaning
+    use_lexical: bool = True  # search by words
+    lexical_weight: float = FusionWeights.lexical  # of BM25, as a share of the best candidate's
+    dense_weight: float = FusionWeights.dense  # of the cosine
+    coverage_weight: float = FusionWeights.coverage  # of the share of the question's words that are found
+    adjacency_weight: float = FusionWeights.adjacency  # of the share of neighbouring words that are neighbours there, too
+    label_weight: float = FusionWeights.label  # of the best short line (a menu entry, a run-in heading)
+    code_weight: float = FusionWeights.code  # of codes (E02) that head the section, a line or a row
+    length_weight: float = FusionWeights.length  # of length, up to 300 characters
+    sentence_weight: float = FusionWeights.sentence  # of the cosine of the best sentence; of the reranked
+    words_weight: float = FusionWeights.words  # of the likeness of words; of the reranked
     reranked: int = 10  # best passages that are ranked again with their best sentence and their words' likeness
     rerank: str = ""  # a cross-encoder that orders those again, hf:<id or folder>; "" is off
-    same_above: float = 0.9  # share of words two passages of one product may have in common before the lower one is dropped
+    # share of words two passages of one product may have in common before the lower one is dropped; 1: any
+    same_above: float = 0.9
     diversity: float = 0.0  # what a passage loses per share of words it has in common with a better one (MMR)
     find_product: bool = True  # search only the product that the question names
     section_characters: int = 2000  # a passage is shown with its section's text around it up to this; 0 shows it alone
@@ -119,9 +123,18 @@ class Retriever:
                     stages[chunk.chunk_id][name] = found[sameness(chunk)]
         if self._cross_encoder:
             self._reorder(question, _ranked(chunks, scores)[: self.settings.reranked], scores, stages)
-        kept = _different(_ranked(chunks, scores), scores, k, self.settings.same_above, self.settings.diversity)
+        ranked = _ranked(chunks, scores)
+        products = products_of(ranked)
+        kept = different_chunks(ranked, scores, k, self.settings.same_above, self.settings.diversity)
         return [
-            Hit(c, scores[c.chunk_id], rank, stages[c.chunk_id] | {"fused": scores[c.chunk_id]}) for rank, c in enumerate(kept, 1)
+            Hit(
+                chunk,
+                scores[chunk.chunk_id],
+                rank,
+                stages[chunk.chunk_id] | {"fused": scores[chunk.chunk_id]},
+                tuple(product for product in products[sameness(chunk)] if product != chunk.product),
+            )
+            for rank, chunk in enumerate(kept, 1)
         ]
 
     def passages(self, question: str, k: int = 8, product: str = "", standalone: str = "") -> list[Hit]:
@@ -148,6 +161,17 @@ class Retriever:
         """Every sentence, step and row of the hits in reading order, and how well it answers the question."""
         return find_evidence(question, self.terms(question, product, hits), hits, self.unit_vectors.cosines)
 
+    def evidence_turn(self, standalone: str, question: str, hits: Sequence[Hit], product: str = "") -> list[Evidence]:
+        """Like `evidence`, for a question in a conversation, by what it asks itself and with what was said before.
+
+        By what was said before alone, the sentence that answered the earlier question would answer each follow-up, too.
+        """
+        evidence = self.evidence(standalone, hits, product)
+        if question == standalone:
+            return evidence
+        own = self.evidence(question, hits, product)
+        return [follow_up_evidence(unit, asked) for unit, asked in zip(evidence, own, strict=True)]
+
     def focus(
         self, question: str, hits: Sequence[Hit], passages: int, units: int, product: str = ""
     ) -> tuple[list[Hit], list[Evidence]]:
@@ -159,6 +183,48 @@ class Retriever:
         if product.strip():
             return chosen_scope(product, self._documents)
         return self._names.named_scope(question) if self.settings.find_product else Scope()
+
+    def product_of_conversation(self, question: str, earlier: Sequence[str], asked: str = "") -> str:
+        """The product that the conversation is about: the one that the last of the `earlier` questions to name one product named.
+
+        "" where none did, where this question names one itself, and where the whole collection answers it with more confidence
+        than that product's manuals, with what was said before it or as it was `asked`: the subject has changed.
+        """
+        if not self.settings.find_product or not question.strip() or self.scope(question).doc_ids:
+            return ""
+        named = (self._names.named_product(text) for text in reversed(earlier))
+        product = next((name for name in named if name), "")
+        if not product:
+            return ""
+        if asked.strip() and asked != question and not self._stays(asked, product, _STAY_ASKED):
+            return ""
+        return product if self._stays(question, product, _STAY) else ""
+
+    def _stays(self, question: str, product: str, share: float) -> bool:
+        """Whether the product's manuals answer with at least this share of the whole collection's confidence (1 at most)."""
+        within = self.confidence(question, self.search(question, PASSAGES, product), product=product)
+        return within >= share or within >= share * self.confidence(question, self.search(question, PASSAGES))
+
+    def tied_products(self, question: str, hits: Sequence[Hit], same_above: float = 0.6) -> tuple[str, ...]:
+        """The products whose manuals say the same as the best hit, best first; () when no other hit does.
+
+        Manuals of look-alike products share whole sections; which product is meant must then be asked. Passages say the same when
+        they share more than `same_above` of their words. Once two hits do, the others are looked for by the best one's vector.
+        """
+        if not hits:
+            return ()
+        best = hits[0].chunk
+        words = stems(best.text)
+
+        def same(chunks: Sequence[Chunk]) -> list[str]:
+            return [chunk.product for chunk in chunks if overlap(words, stems(chunk.text)) > same_above]
+
+        found = [best.product, *hits[0].also_in, *same([hit.chunk for hit in hits])]
+        if len(set(found)) < 2:
+            return ()
+        vector = self.unit_vectors.vectors([indexed_text(best)])[0]
+        near = self.index.dense(vector, self.settings.candidates, self.scope(question).doc_ids)
+        return tuple(dict.fromkeys([*found, *same(self.index.get_chunks([chunk_id for chunk_id, _ in near]))]))
 
     def terms(self, question: str, product: str = "", hits: Sequence[Hit] = ()) -> Terms:
         """The question's words, each with its rareness where it is searched, or in the product that the best hits are all of."""
@@ -229,20 +295,6 @@ class Retriever:
         return self.index.lexical(question, self.settings.candidates, scope.doc_ids)
 
 
-def tied_products(hits: Sequence[Hit], same_above: float = 0.6) -> tuple[str, ...]:
-    """The products whose manuals say the same as the best hit, best first, () when only its own does.
-
-    Manuals of look-alike products share whole sections; which product is meant must then be asked. Passages say the same when
-    they share more than `same_above` of their words. Nothing is tied where a product was chosen or named: only it is searched.
-    """
-    if not hits:
-        return ()
-    words = stems(hits[0].chunk.text)
-    same = [hit.chunk.product for hit in hits if _overlap(words, stems(hit.chunk.text)) > same_above]
-    products = tuple(dict.fromkeys(same))
-    return products if len(products) > 1 else ()
-
-
 def _ranked(chunks: Sequence[Chunk], scores: dict[str, float]) -> list[Chunk]:
     """Best first; equal scores keep the manual's order, so that a result never depends on the order of a dictionary."""
     return sorted(chunks, key=lambda chunk: (-scores[chunk.chunk_id], chunk.doc_id, chunk.position))
@@ -255,31 +307,3 @@ def _stages(dense: dict[str, float], lexical: dict[str, float]) -> dict[str, dic
         for rank, (chunk_id, score) in enumerate(found.items(), 1):
             stages.setdefault(chunk_id, {}).update({f"{name}_rank": float(rank), f"{name}_{unit}": score})
     return stages
-
-
-def _different(chunks: Sequence[Chunk], scores: dict[str, float], k: int, same_above: float, diversity: float) -> list[Chunk]:
-    """The best `k` chunks that do not repeat a better one of the same product: revisions of one text are common.
-
-    With `diversity` each next one is that with the best score less `diversity` times its likeness to one chosen before (maximal
-    marginal relevance, Carbonell and Goldstein 1998); without it the order is that of the chunks.
-    """
-    kept: list[tuple[Chunk, set[str]]] = []
-    left = [(chunk, stems(chunk.text)) for chunk in chunks] if diversity else []
-    for chunk in chunks:
-        if len(kept) == k:
-            break
-        words = stems(chunk.text)
-        if left:
-            chunk, words = max(left, key=lambda one: scores[one[0].chunk_id] - diversity * _likeness(one[1], kept))
-            left.remove((chunk, words))
-        if not any(c.product == chunk.product and _overlap(words, other) > same_above for c, other in kept):
-            kept.append((chunk, words))
-    return [chunk for chunk, _ in kept]
-
-
-def _likeness(words: set[str], kept: Sequence[tuple[Chunk, set[str]]]) -> float:
-    return max((_overlap(words, other) for _, other in kept), default=0.0)
-
-
-def _overlap(a: set[str], b: set[str]) -> float:
-    return len(a & b) / len(a | b) if a | b else 1.0

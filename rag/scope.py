@@ -77,6 +77,12 @@ class ProductNames:
             return Scope()
         return Scope(frozenset(doc_id for doc_id, score in scores.items() if score == best))
 
+    def named_product(self, question: str) -> str:
+        """The one product that the question names; "" when it names none or several."""
+        named = self.named_scope(question).doc_ids or ()
+        products = {document.product for document in self._documents if document.doc_id in named}
+        return products.pop() if len(products) == 1 else ""
+
     def _score(self, asked: set[str], variants: Sequence[Sequence[str]], page: bool) -> tuple[float, float]:
         """(rareness of the naming words, share of the name that was said) of the best variant; (0, 0) when it is not named."""
         best = (0.0, 0.0)

@@ -59,7 +59,7 @@ def writer_lock(directory: Path) -> Iterator[None]:
 def current_id(directory: Path) -> str | None:
     """The live snapshot's name, None when nothing was indexed yet."""
     try:
-        return (directory / "CURRENT").read_text(encoding="utf-8").strip() or None
+        return (directory / "CURRENT").read_text(encoding="utf-8", errors="replace").strip() or None
     except FileNotFoundError:
         return None
 
@@ -112,17 +112,24 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises FileNotFoundError when the snapshot is gone, UserError when it is newer than this program or damaged.
     """
-    found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    cure = f"remove {folder.parent} and run: emendo index PATH"
+    try:
+        found = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"index file {folder / MANIFEST} is damaged; {cure}") from error
     version = found.get("format_version")
     if version != FORMAT_VERSION:
         raise UserError(
             f"index {folder.parent} has format {version}, this version of emendo reads format {FORMAT_VERSION}; "
             f"update emendo, or remove the folder and run: emendo index PATH"
         )
-    manifest = Manifest(**found)
+    try:
+        manifest = Manifest(**found)
+    except TypeError as error:
+        raise UserError(f"index file {folder / MANIFEST} is damaged ({error}); {cure}") from error
     for name, expected in manifest.sha256.items():
         if _sha256(folder / name) != expected:
-            raise UserError(f"index file {folder / name} is damaged; remove {folder.parent} and run: emendo index PATH")
+            raise UserError(f"index file {folder / name} is damaged; {cure}")
     return manifest
 
 

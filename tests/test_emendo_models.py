@@ -104,6 +104,35 @@ def test_quote_prints_what_stands_before_and_after_the_best_sentence_where_it_is
     assert QuoteChatModel().reply("tank", passages, [4.5, 0, 3.8, 9, 3.2]) == "Dry it well. [1]"
 
 
+def test_quote_leaves_no_short_sentence_out_between_two_that_it_prints():
+    passages = ["Unscrew the cap. Rinse the tank with water. Let it drip. Press the valve. Mop the floor."]
+    printed = QuoteChatModel(margin=1.0, next_bonus=0.0, previous_bonus=0.0).reply("tank", passages, [8, 0, 9, 1, 0])
+    assert printed == "Unscrew the cap. [1] Rinse the tank with water. [1] Let it drip. [1]"
+
+
+def test_quote_prints_the_command_below_a_colon():
+    passages = ["You can test it all with this command:\nlampctl -t\nNever do it twice.", "Use lampctl:\nlampctl help"]
+    printed = QuoteChatModel(next_bonus=0.0).reply("test", passages, [9, 0, 0, 0, 0])
+    assert printed == "You can test it all with this command: [1]\nlampctl -t [1]"
+
+
+@pytest.mark.parametrize("heading", ["idle_timeout", "7.4.2. idle_timeout", "Idle lamps", "Wi-Fi"])
+def test_quote_names_the_setting_that_a_section_is_about(heading):
+    said = "The lamp goes out after this time. [1]"
+    printed = QuoteChatModel().reply("When does it go out?", ["The lamp goes out after this time."], [9], [heading])
+    assert printed == (f"idle_timeout: [1]\n{said}" if "idle_timeout" in heading else said)
+    text = "The lamp goes out after idle_timeout."
+    assert QuoteChatModel().reply("When?", [text], [9], [heading]) == f"{text} [1]"
+
+
+def test_quote_does_not_add_the_next_item_of_a_list_without_numbers():
+    items = "- The tank holds 2 l.\n- The cable is 4 m long."
+    assert QuoteChatModel().reply("tank", [items], [9, 4.5]) == "- The tank holds 2 l. [1]"
+    assert "cable" in QuoteChatModel().reply("tank", [items.replace("- ", "")], [9, 4.5]), (
+        "a sentence may complete the one before"
+    )
+
+
 def test_quote_without_passages_says_what_to_do():
     with pytest.raises(UserError, match="answers from passages only"):
         load_chat_model("quote").invoke([HumanMessage("hello")])

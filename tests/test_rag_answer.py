@@ -10,7 +10,7 @@ from emendo.chat_models import load_chat_model
 from emendo.records import Answer
 from emendo.scripted_model import ScriptedChatModel
 from rag.answer import Answerer, AnswerSettings, Ask, stopped_answer
-from rag.condense import condense, needs_history
+from rag.condense import ask_back, condense, needs_history
 from rag.embedder import load_embedder
 from rag.index import open_index
 from rag.ingest import ingest
@@ -65,7 +65,7 @@ def test_a_refusal_is_a_refusal_whatever_the_model_adds(retriever):
 
 def test_below_the_threshold_the_model_is_not_asked(retriever):
     model = ScriptedChatModel(otherwise="It is made of cheese. [1]")
-    sure, unsure = AnswerSettings(refuse_below=0.0), AnswerSettings(refuse_below=1.1)
+    sure, unsure = AnswerSettings(refuse_below=0.0), AnswerSettings(refuse_below=1.0)
     assert not Answerer(retriever, model, sure).answer("what is the moon made of").abstained
     assert Answerer(retriever, model, unsure).answer("what is the moon made of").abstained
 
@@ -115,7 +115,7 @@ def test_a_follow_up_searches_with_the_question_before(retriever):
     first = Answerer(retriever, ScriptedChatModel(otherwise="Every 3 months. [1]")).answer("how often do I descale the kettle")
     assert needs_history("and with what?")
     assert not needs_history("how much power does the base of the kettle draw")
-    for whole in ("How do I clean the filter?", "What does E04 mean?", "where is my serial number"):
+    for whole in ("How do I clean the filter?", "What does E04 mean?", "where is my serial number", "How do I change opacity?"):
         assert not needs_history(whole)
     for leaning in (
         "How do I clean it?",
@@ -126,8 +126,43 @@ def test_a_follow_up_searches_with_the_question_before(retriever):
     ):
         assert needs_history(leaning)
     assert condense("and with what?", [first]) == "how often do I descale the kettle and with what?"
+    second = replace(first, question="and with what?", standalone=condense("and with what?", [first]))
+    third = replace(first, question="and why?", standalone=condense("and why?", [first, second]))
+    chain = "how often do I descale the kettle and why? and then?"
+    assert condense("and then?", [first, second, third]) == chain, "two questions before it, however long the talk"
     follow = Answerer(retriever, ScriptedChatModel()).answer("and with what?", [first])
     assert follow.hits[0].chunk.section[-1] == "Descaling"
+
+
+GUESTS = """# Lumo router
+
+## Guest network
+
+The guest network gives visitors internet access and nothing else. Up to 20 guest devices can be connected at the same time.
+Each of them is limited to 20 Mbit/s for downloads. The guest network uses 2.4 GHz and 5 GHz.
+
+## USB drives
+
+The router reads drives formatted with exFAT or ext4. Choose Eject and wait for the message before you unplug a drive.
+"""
+
+
+def test_a_follow_up_is_answered_by_its_own_words_and_refused_by_them(tmp_path):
+    """What was said before must not be answered once more, and its product is kept."""
+    (tmp_path / "manuals").mkdir()
+    (tmp_path / "manuals" / "router.md").write_text(GUESTS, encoding="utf-8")
+    (tmp_path / "manuals" / "kettle.md").write_text(MANUAL.replace("socket", "socket with a 10 A fuse"), encoding="utf-8")
+    embedder = load_embedder("minilm")
+    ingest(tmp_path / "index", tmp_path / "manuals", embedder)
+    retriever = Retriever(open_index(tmp_path / "index", embedder), embedder)
+    answerer = Answerer(retriever, load_chat_model("quote"), AnswerSettings(refuse_below=0.35))
+    guests = answerer.answer("What does the guest network give to visitors?")
+    assert "20 Mbit/s" in answerer.answer("And how fast is it for them?", [guests]).text
+    drives = answerer.answer("Which USB drives can the router read?")
+    assert "Eject" in answerer.answer("how do I unplug it safely", [drives]).text
+    for follow_up in ("Can my neighbour's parrot use it?", "which fuse does it have?"):
+        assert answerer.answer(follow_up, [guests]).abstained, follow_up
+    assert "10 A fuse" in answerer.answer("and the power of the base, which socket does it need?", [guests]).text
 
 
 def test_passages_that_do_not_fit_the_window_are_left_out(retriever):
@@ -161,6 +196,9 @@ def test_look_alike_products_are_asked_back_and_the_reply_is_understood(look_ali
     first = answerer.answer("how often do I descale the kettle")
     assert first.text in (f"Which product is this about: Kettle {a} or Kettle {b}?" for a, b in (("K1", "K2"), ("K2", "K1")))
     assert first.citations == () and not first.abstained
+    assert condense("I have the second of the two, the white K2", [first]).startswith(first.question)
+    other = "what power does the base of the kettle draw"
+    assert condense(other, [first]) == other, "a question of its own is no reply"
     assert "every 5 months" in answerer.answer("the Kettle K2", [first]).text
     assert "every 5 months" in answerer.answer("how often do I descale the kettle K2").text
     assert "every 3 months" in answerer.answer("how often do I descale the kettle", product="Kettle K1").text
@@ -168,3 +206,33 @@ def test_look_alike_products_are_asked_back_and_the_reply_is_understood(look_ali
     assert streamed.text == first.text
     never = Answerer(look_alikes, load_chat_model("quote"), AnswerSettings(ask_back=False))
     assert "months. [1]" in never.answer("how often do I descale the kettle").text
+
+
+def test_a_question_back_names_few_products_and_tells_of_the_others():
+    assert ask_back(["Kettle K1 user manual", "Kettle K2"]) == "Which product is this about: Kettle K1 or Kettle K2?"
+    many = ask_back([f"Galaxy A{n} User's Guide" for n in range(10, 28)])
+    assert many == (
+        "Which product is this about: Galaxy A10, Galaxy A11, Galaxy A12, Galaxy A13 "
+        "or another of the 18 whose manuals say much the same?"
+    )
+
+
+def test_a_product_named_earlier_is_meant_until_another_is_named_or_the_subject_changes(look_alikes):
+    answerer = Answerer(look_alikes, load_chat_model("quote"))
+    named = answerer.answer("Is there an amber light on the kettle K2?")
+    question = "how often do I descale the kettle"
+    first = answerer.answer(question, [named])
+    assert first.standalone == question and "every 5 months" in first.text
+    assert "every 5 months" in answerer.answer(question, [named, first]).text, "not only in the next turn"
+    assert "every 3 months" in answerer.answer("how often do I descale the K1", [named]).text
+    assert "every 3 months" in answerer.answer(question, [named], product="Kettle K1").text
+    both = answerer.answer("Do K1 and K2 have an amber light?", [named])
+    assert "every 5 months" in answerer.answer(question, [named, both]).text, "naming two names none"
+
+
+@pytest.mark.parametrize(
+    "setting", [{"passages": 0}, {"history_turns": -1}, {"max_new_tokens": 0}, {"focus_units": -1}, {"refuse_below": 7.0}]
+)
+def test_a_setting_that_makes_no_sense_is_named(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} = .* expected"):
+        AnswerSettings(**setting)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from emendo.units import split_units
 from rag.embedder import load_embedder
 from rag.evidence import find_evidence
@@ -60,6 +62,31 @@ def test_units_are_sentences_steps_and_rows_without_the_header_row():
         "E1 | Pump blocked",
         "E2 | Too hot",
     ]
+
+
+@pytest.mark.parametrize(
+    "text, units",
+    [
+        (
+            "Keep it below 35 °C. Fill at most 60 %. Use USB. Wait.",
+            ["Keep it below 35 °C.", "Fill at most 60 %.", "Use USB.", "Wait."],
+        ),
+        ('Choose "Save as." The page opens.', ['Choose "Save as."', "The page opens."]),
+        ('It stays on. "Auto" turns it off.', ["It stays on.", '"Auto" turns it off.']),
+        ("Plug it in, e.g. USB. Add approx. 15 ml, max. 20 ml.", ["Plug it in, e.g. USB.", "Add approx. 15 ml, max. 20 ml."]),
+        ("Say no. Then press 4. Hold it.", ["Say no.", "Then press 4.", "Hold it."]),
+        ("DO NOT OPEN. DANGER OF DEATH.", ["DO NOT OPEN. DANGER OF DEATH."]),
+    ],
+)
+def test_a_sentence_ends_at_its_full_stop_and_not_at_an_abbreviation(text, units):
+    assert [unit.text for unit in split_units(text, 0)] == units
+
+
+@pytest.mark.parametrize(
+    "row", ["Weight | 3.2 kg", "LAMP | Turns on when the tank is empty."], ids=["a name and its number", "a sentence"]
+)
+def test_the_first_row_of_a_table_without_a_header_can_be_quoted(row):
+    assert [(unit.text, unit.header) for unit in split_units(f"{row}\nBELL | Rings", 0)] == [(row, ""), ("BELL | Rings", "")]
 
 
 def test_rows_cut_from_a_table_keep_its_header_so_that_the_best_row_is_not_taken_for_it(hits):

@@ -18,7 +18,7 @@ from rag.evidence import find_evidence
 from rag.fusion import FusionWeights, adjacency, code_match, coverage, fused_scores, label_match, question_terms
 from rag.index import open_index
 from rag.ingest import ingest
-from rag.retrieve import Retriever, RetrieveSettings, tied_products
+from rag.retrieve import Retriever, RetrieveSettings
 from rag.scope import ProductNames, chosen_scope
 from rag.unit_vectors import UnitVectors
 
@@ -147,10 +147,32 @@ def test_the_title_of_a_page_names_no_product() -> None:
 
 
 def test_look_alike_manuals_are_reported_as_tied(retriever: Retriever) -> None:
-    tied = tied_products(retriever.search("When does the flash fire?"))
-    assert set(tied) == {"Galaxy S10 user manual", "Galaxy S10 Lite user manual", "Galaxy Note 9 user manual"}
-    assert tied_products(retriever.search("When does the flash of the Note 9 fire?")) == ()
-    assert tied_products([]) == ()
+    def tied(question: str, k: int = 8) -> tuple[str, ...]:
+        return retriever.tied_products(question, retriever.search(question, k))
+
+    products = {"Galaxy S10 user manual", "Galaxy S10 Lite user manual", "Galaxy Note 9 user manual"}
+    assert set(tied("When does the flash fire?")) == products
+    assert set(tied("When does the flash fire?", k=2)) == products, "also those that are not among the hits"
+    assert tied("When does the flash of the Note 9 fire?") == ()
+    assert retriever.tied_products("flash", []) == ()
+
+
+def test_a_conversation_stays_with_its_product_until_the_subject_changes(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    for name in ("Galaxy S10", "Galaxy Note 9"):
+        (tmp_path / "m" / f"{name}.md").write_text(PHONE.format(name=name, hours=2))
+    (tmp_path / "m" / "toaster.md").write_text("# Toaster T2\n\n## Crumb tray\n\nPull out the crumb tray and empty it.\n")
+    embedder = HashEmbedder()
+    ingest(tmp_path / "index", tmp_path / "m", embedder)
+    retriever = Retriever(open_index(tmp_path / "index", embedder), embedder)
+    question, earlier = "Does the flash fire in the dark?", ("Does the S10 ring?", "And how loud?")
+    assert retriever.product_of_conversation(question, earlier) == "Galaxy S10 user manual"
+    assert retriever.product_of_conversation(question, (*earlier, "Has the Note 9 one?")) == "Galaxy Note 9 user manual"
+    assert retriever.product_of_conversation(question, ("My phone rings.",)) == ""
+    assert retriever.product_of_conversation("How do I empty the crumb tray?", earlier) == "", "the phone has none"
+    assert retriever.product_of_conversation("Does the Note 9 flash?", earlier) == "", "the question names its own"
+    off = Retriever(retriever.index, embedder, RetrieveSettings(find_product=False))
+    assert off.product_of_conversation(question, earlier) == ""
 
 
 def test_near_copies_are_shown_once(tmp_path: Path) -> None:
@@ -163,6 +185,15 @@ def test_near_copies_are_shown_once(tmp_path: Path) -> None:
     index = open_index(tmp_path / "index", embedder)
     assert len(Retriever(index, embedder).search("amber light")) == 1
     assert len(Retriever(index, embedder, RetrieveSettings(same_above=1.0)).search("amber light")) == 2
+
+
+def test_what_several_manuals_say_word_for_word_is_shown_once_with_their_products(retriever: Retriever) -> None:
+    flash, *others = retriever.search("When does the flash fire in the dark?")
+    products = {"Galaxy S10 user manual", "Galaxy S10 Lite user manual", "Galaxy Note 9 user manual"}
+    assert {flash.chunk.product, *flash.also_in} == products and len(flash.also_in) == 2
+    assert all(hit.chunk.text != flash.chunk.text and not hit.also_in for hit in others)
+    assert len(others) == 3, "the batteries differ in a figure"
+    assert retriever.search("flash", product="galaxy-s10")[0].also_in == ()
 
 
 def test_one_side_alone_keeps_its_order(retriever: Retriever) -> None:
@@ -312,7 +343,7 @@ def test_the_length_of_a_title_does_not_decide_between_manuals_that_say_the_same
         )
     embedder = HashEmbedder()
     ingest(tmp_path / "index", tmp_path / "manuals", embedder)
-    searched = Retriever(open_index(tmp_path / "index", embedder), embedder, RetrieveSettings(find_product=False))
+    searched = Retriever(open_index(tmp_path / "index", embedder), embedder, RetrieveSettings(find_product=False, same_above=1.0))
     first, second = searched.search("does the flash fire in the dark", k=2)
     assert first.chunk.text == second.chunk.text and first.score == second.score
     first, second = searched.search("does the flash of the Zeta fire in the dark", k=2)
