@@ -1,6 +1,6 @@
 """Fit the coefficients of rag/confidence.py, and with --units those of rag/evidence.py.
 
-    python -m benchmarks.fit_confidence --work DIR [--units]
+    python -m benchmarks.fit_confidence --work DIR [--units] [--public]
 
 Answerable rows are development questions asked of their own manual. Unanswerable rows are questions about a car asked of a TV's
 and a phone's manual (offscope), near-misses whose passage is beside the point (clapnq, pdf_manuals, the sample corrections), and
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,16 +69,19 @@ def source_of(folder: Path) -> Path:
     return next(path for path in (folder / "manual.pdf", folder / "manual.docx", folder / "site") if path.exists())
 
 
-def collections(work: Path) -> dict[str, tuple[Path, list[Asked]]]:
-    """Name -> what to index, and the questions."""
+def collections(work: Path, public: bool) -> dict[str, tuple[Path, list[Asked]]]:
+    """Name -> what to index, and the questions; `public` adds the dev manuals of benchmarks.public_manuals."""
+    from benchmarks.public_manuals import manuals as dev_manuals  # which imports this module
+
     found: dict[str, tuple[Path, list[Asked]]] = {}
     manuals = sorted(path.parent for path in (DATA / "pdf_manuals").glob("*/qa.jsonl"))
-    for here, other in zip(manuals, manuals[3:] + manuals[:3], strict=True):  # three on, as neighbours are about one product
-        asked = [
-            Asked(r["question"], r["answerable"], _quotes(r), tuple(r["facts"]), tuple(map(str, r["pages"])))
-            for r in read(here / "qa.jsonl")
-        ]
-        found[here.name] = (source_of(here), asked + [Asked(r["question"], False) for r in read(other / "qa.jsonl")])
+    for group in (manuals, dev_manuals("dev", work / "public") if public else []):
+        for here, other in zip(group, group[3:] + group[:3], strict=True):  # three on, as neighbours are about one product
+            asked = [
+                Asked(r["question"], r["answerable"], _quotes(r), tuple(r["facts"]), tuple(map(str, r["pages"])))
+                for r in read(here / "qa.jsonl")
+            ]
+            found[here.name] = (source_of(here), asked + [Asked(r["question"], False) for r in read(other / "qa.jsonl")])
     corrections = read(ROOT / "data" / "corrections.jsonl")
     for name, doc_id in SAMPLES.items():
         own = [r for r in corrections if r["correction_id"].startswith(name)]
@@ -203,10 +207,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--units", action="store_true", help="fit the weights of rag/evidence.py instead")
+    parser.add_argument("--public", action="store_true", help="with the dev manuals of benchmarks.public_manuals")
     args = parser.parse_args()
+    if not DATA.is_dir():
+        sys.exit(f"the questions and manuals to fit on are expected in {DATA}, which is not there")
     args.work.mkdir(parents=True, exist_ok=True)
     embedder = load_embedder("minilm")
-    rows = {name: measure(name, *found, args.work, embedder) for name, found in collections(args.work).items()}
+    rows = {name: measure(name, *found, args.work, embedder) for name, found in collections(args.work, args.public).items()}
     show_units(rows) if args.units else show_confidence(rows)
 
 
