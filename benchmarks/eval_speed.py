@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
+from emendo.base_model import load_base
 from emendo.config import Workspace
 from emendo.demo import DATA, MANUALS
-from emendo.hf_model import HFChatModel, load_base
+from emendo.hf_model import HFChatModel
 from emendo.judging import BATCH
 from emendo.records import Question
 from eval.questions import load_questions

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from emendo.records import AdapterCard, Question, UserError
 from eval.evaluation import ArmResult, Evaluation, Table
 from eval.gate import Policy, decide, decide_watch, lock_policy, locked_policy
-from eval.health import find_regurgitation
+from eval.health import Regurgitation, find_regurgitation
 from eval.leaks import Encode, LeakCheck, TrainingText, find_leaks
 from eval.llm_judge import FOLDER, Judge, ask_judge, judge_table, with_preferences
 from eval.metrics import JUDGE
@@ -16,6 +17,7 @@ from eval.questions import questions_sha256
 from eval.report import Report, write_report
 from eval.run import Arm, Progress, arm_key, list_arms, run_arm
 from eval.scoring import CHAT, Scoring, compare_arms, compare_categories, compare_latency, load_arm
+from eval.stats import Comparison
 
 GENERAL = "general"  # folder of the general questions' answers, inside the run's
 SAME_IN_BOTH_ARMS = ("prompt_version", "index_id", "settings", "batch_size", "seed", "questions_sha256")
@@ -23,32 +25,38 @@ Tables = Callable[[Mapping[str, ArmResult]], Sequence[Table]]  # further tables 
 Training = Sequence[TrainingText | tuple[str, str, str]]
 
 
+@dataclass(frozen=True)
+class Background:
+    """What is known beside questions and answers: what the adapter learned, how often was tried, who else judges."""
+
+    training: AdapterCard | None = None
+    training_texts: Training | None = None  # for the leak check; None: not known
+    encode: Encode | None = None  # an embedder's, for leaks by meaning
+    losses: Sequence[Mapping[str, float]] = ()  # the trainer's log
+    attempts: int = 1  # adapters judged on these questions, this one included
+    command: str = ""  # that comes to the same report
+    tables: Tables | None = None
+    referee: Judge | None = None  # a language model that compares the answers
+
+
 def evaluate(
     questions: Sequence[Question],
     arms: Sequence[Arm],
     out_dir: Path,
-    training: AdapterCard | None = None,
     policy: Policy | None = None,
-    training_texts: Training | None = None,
-    encode: Encode | None = None,
+    background: Background | None = None,
     progress: Progress | None = None,
     batch_size: int = 16,
     seed: int = 0,
-    losses: Sequence[Mapping[str, float]] = (),
-    attempts: int = 1,
-    command: str = "",
     scoring: Scoring = CHAT,
-    tables: Tables | None = None,
     general: Sequence[Question] = (),
-    referee: Judge | None = None,
 ) -> Report:
     """Ask `questions` in all `arms`, then judge; the first arm's name is "before", the other name "after".
 
-    `training_texts` are what the adapter was trained on and `encode` an embedder's, for the leak check. `general` questions are
-    asked without passages, to see what was forgotten. `referee` is the language model that compares the answers, if any.
+    `general` questions are asked without passages, to see what was forgotten.
     """
-    policy = policy or Policy()
-    check_primary(policy, scoring.names, referee)
+    policy, background = policy or Policy(), background or Background()
+    check_primary(policy, scoring.names, background.referee)
     lock_policy(policy, out_dir)
     generate(questions, arms, out_dir, progress, batch_size, seed)
     if general:
@@ -56,24 +64,7 @@ def evaluate(
     sides = list(dict.fromkeys(arm.name for arm in arms))
     if len(sides) != 2:
         raise UserError(f"a comparison needs two sides, got {', '.join(sides) or 'none'}")
-    return judge(
-        questions,
-        out_dir,
-        sides[0],
-        sides[1],
-        training,
-        policy,
-        training_texts,
-        encode,
-        losses=losses,
-        attempts=attempts,
-        command=command,
-        scoring=scoring,
-        tables=tables,
-        general=general,
-        referee=referee,
-        progress=progress,
-    )
+    return judge(questions, out_dir, sides[0], sides[1], policy, background, scoring=scoring, general=general, progress=progress)
 
 
 def check_primary(policy: Policy, names: Sequence[str], referee: Judge | None) -> None:
@@ -105,23 +96,16 @@ def judge(
     out_dir: Path,
     before: str = "base",
     after: str = "tuned",
-    training: AdapterCard | None = None,
     policy: Policy | None = None,
-    training_texts: Training | None = None,
-    encode: Encode | None = None,
+    background: Background | None = None,
     report_dir: Path | None = None,
-    losses: Sequence[Mapping[str, float]] = (),
-    attempts: int = 1,
-    command: str = "",
     scoring: Scoring = CHAT,
-    tables: Tables | None = None,
     general: Sequence[Question] = (),
-    referee: Judge | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Score and compare the recorded answers of a run, and write its report. Needs no model, unless a `referee` is given.
+    """Score and compare the recorded answers of a run, and write its report. Needs no model, unless there is a referee.
 
-    The policy is the one locked in the run's folder. `scoring` is a task's own, and `tables` what only its whole arms show.
+    The policy is the one locked in the run's folder; `scoring` is a task's own.
     """
     policy = locked_policy(out_dir, policy)
     loaded = {key: load_arm(questions, out_dir, key, scoring) for key in list_arms(out_dir)}
@@ -133,18 +117,11 @@ def judge(
         questions,
         loaded,
         report_dir or out_dir,
-        before,
-        after,
+        (before, after),
         policy,
-        training,
-        training_texts,
-        encode,
-        losses=losses,
-        attempts=attempts,
-        command=command,
-        tables=tables,
+        background or Background(),
+        locked=True,
         general=(general, others),
-        referee=referee,
         progress=progress,
     )
 
@@ -153,53 +130,48 @@ def judge_arms(
     questions: Sequence[Question],
     loaded: Mapping[str, ArmResult],
     report_dir: Path,
-    before: str,
-    after: str,
+    sides: tuple[str, str],
     policy: Policy,
-    training: AdapterCard | None = None,
-    training_texts: Training | None = None,
-    encode: Encode | None = None,
-    losses: Sequence[Mapping[str, float]] = (),
-    attempts: int = 1,
-    command: str = "",
-    tables: Tables | None = None,
+    background: Background,
     watch: bool = False,
+    locked: bool = False,
     general: tuple[Sequence[Question], Mapping[str, ArmResult]] = ((), {}),
-    referee: Judge | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Compare scored arms, decide and report. `watch` asks whether anything got worse, whatever was changed between the two."""
-    own_tables = list(tables(loaded)) if tables else []
-    if referee:
-        first, second = loaded[arm_key(before, True)], loaded[arm_key(after, True)]
-        preferences = ask_judge(referee, questions, first, second, report_dir / FOLDER, progress)
-        first, second = with_preferences(first, second, preferences)
-        loaded = {**loaded, arm_key(before, True): first, arm_key(after, True): second}
-        own_tables.append(judge_table(referee, preferences, before, after))
-    learned = [text[1] for text in training_texts or ()]
-    leaks = find_leaks(questions, training_texts, encode) if training_texts is not None else None
-    first, second = loaded[arm_key(before, True)], loaded[arm_key(after, True)]
-    check_primary(policy, tuple(first.scores), referee)
-    rows = tuple(row for rag in (True, False) for row in compare_arms(questions, loaded, before, after, rag))
+    """Compare scored arms, decide and report. `watch` asks whether anything got worse, whatever was changed between the two.
+
+    `locked` says that the policy was fixed before the answers were made.
+    """
+    own_tables = list(background.tables(loaded)) if background.tables else []
+    if background.referee:
+        loaded, table = _refereed(background.referee, questions, loaded, sides, report_dir, progress)
+        own_tables.append(table)
+    texts = background.training_texts
+    leaks = find_leaks(questions, texts, background.encode) if texts is not None else None
+    first, second = (loaded[arm_key(name, True)] for name in sides)
+    check_primary(policy, tuple(first.scores), background.referee)
+    rows = tuple(row for rag in (True, False) for row in compare_arms(questions, loaded, *sides, rag))
     with_rag = {row.metric.name: row.comparison for row in rows if row.rag}
     slices = compare_categories(questions, first, second, policy.primary)
     latency = compare_latency(questions, first, second)
-    primary = with_rag.get(policy.primary)
-    recited = {key: find_regurgitation(arm.answers, learned) for key, arm in loaded.items()} if learned else {}
     if watch:
         gate = decide_watch(policy, with_rag, slices, latency, answer_faults(questions, first, second, policy))
     else:
-        faults = find_faults(questions, first, second, leaks, policy)
-        asked, others = general
-        known = {row.metric.name: row.comparison for row in compare_arms(asked, others, before, after, rag=False)}
-        gate = decide(policy, primary, with_rag, slices, latency, faults, attempts, leak_note(leaks), known.get(policy.primary))
-        recited |= {
-            f"{key}, general questions": find_regurgitation(arm.answers, learned) for key, arm in others.items() if learned
-        }
+        gate = decide(
+            policy,
+            with_rag.get(policy.primary),
+            with_rag,
+            slices,
+            latency,
+            find_faults(questions, first, second, leaks, policy),
+            background.attempts,
+            leak_note(leaks),
+            _forgetting(policy, sides, *general),
+        )
     evaluation = Evaluation(
         questions=tuple(questions),
-        before=before,
-        after=after,
+        before=sides[0],
+        after=sides[1],
         arms=loaded,
         rows=rows,
         slices=slices,
@@ -207,15 +179,50 @@ def judge_arms(
         leaks=leaks,
         policy=policy,
         gate=gate,
-        primary=primary,
-        attempts=attempts,
-        training=training,
-        regurgitation=recited,
-        losses=losses,
-        command=command,
+        primary=with_rag.get(policy.primary),
+        attempts=background.attempts,
+        training=background.training,
+        regurgitation=_recited(texts, loaded, general[1]),
+        losses=background.losses,
+        command=background.command,
         tables=tuple(own_tables),
+        locked=locked,
+        watch=watch,
     )
     return write_report(evaluation, report_dir)
+
+
+def _refereed(
+    referee: Judge,
+    questions: Sequence[Question],
+    loaded: Mapping[str, ArmResult],
+    sides: tuple[str, str],
+    report_dir: Path,
+    progress: Progress | None,
+) -> tuple[dict[str, ArmResult], Table]:
+    """The arms with the referee's preference as one more score, and the table of what it said."""
+    keys = [arm_key(name, True) for name in sides]
+    first, second = (loaded[key] for key in keys)
+    preferences = ask_judge(referee, questions, first, second, report_dir / FOLDER, progress)
+    scored = dict(zip(keys, with_preferences(first, second, preferences), strict=True))
+    return {**loaded, **scored}, judge_table(referee, preferences, *sides)
+
+
+def _forgetting(
+    policy: Policy, sides: tuple[str, str], asked: Sequence[Question], arms: Mapping[str, ArmResult]
+) -> Comparison | None:
+    """The primary metric on general questions, asked without passages; None where none were asked."""
+    rows = compare_arms(asked, arms, *sides, rag=False)
+    return next((row.comparison for row in rows if row.metric.name == policy.primary), None)
+
+
+def _recited(
+    texts: Training | None, loaded: Mapping[str, ArmResult], general: Mapping[str, ArmResult]
+) -> dict[str, Regurgitation]:
+    """What each arm repeated of the training answers, on the questions and on general ones."""
+    learned = [text[1] for text in texts or ()]
+    named = {**loaded, **{f"{key}, general questions": arm for key, arm in general.items()}}
+    return {key: find_regurgitation(arm.answers, learned) for key, arm in named.items()} if learned else {}
 
 
 def leak_note(leaks: LeakCheck | None) -> str:
@@ -247,10 +254,14 @@ def answer_faults(questions: Sequence[Question], first: ArmResult, second: ArmRe
         missing, extra = ids - set(arm.answers), set(arm.answers) - ids
         if missing:
             faults.append(
-                f"{arm.key} has no answer to {len(missing)} of {len(ids)} questions, such as {min(missing)}; run it again"
+                f"{arm.key} has no answer to {len(missing)} of {len(ids)} questions, such as {min(missing)}; "
+                "ask it again (a watch: --accept)"
             )
         if extra:
-            faults.append(f"{arm.key} answered {len(extra)} questions that are not in the file, such as {min(extra)}")
+            faults.append(
+                f"{arm.key} answered {len(extra)} questions that are not in the file, such as {min(extra)}; "
+                "give the file that it was asked from"
+            )
     asked = questions_sha256(questions)
     if any(arm.manifest.get("questions_sha256") != asked for arm in (first, second)):
         faults.append("the questions were changed after the answers were made")
@@ -260,7 +271,7 @@ def answer_faults(questions: Sequence[Question], first: ArmResult, second: ArmRe
         if scores and len(unscored) > policy.max_unscored * len(scores):
             faults.append(
                 f"{len(unscored)} of {len(scores)} answers of {arm.key} have no {policy.primary} ({unscored[0].reason}); "
-                "give the questions gold facts, or lock another primary metric"
+                "give the questions gold facts, or lock another primary metric, such as --set policy.primary=token_recall"
             )
         if arm.answers and all(answer.abstained for answer in arm.answers.values()):
             faults.append(f"{arm.key} refused every question: its model or index does not work")

@@ -18,8 +18,9 @@ from eval.facts import normalise
 
 Write = Callable[[list[str]], list[str]]  # prompts -> replies of a language model
 _UNITS = (
-    "seconds? minutes? hours? days? weeks? months? years? times devices characters people cups litres? °\\s?[CF] % [kMG]Hz "
-    "[kMG]?bit/s [kMGT]B m?Ah? [kM]?W V bar kPa psi dB mm cm m km ft in ml l g kg oz lb dBm lux rpm"
+    "seconds? minutes? hours? (?:business\\s|working\\s)?days? weeks? months? years? times devices characters people cups "
+    "litres? °\\s?[CF] % [kMG]Hz [kMG]?bit/s [kMGT]B m?Ah? [kM]?W V bar kPa psi dB mm cm m km ft in ml l g kg (?:fl\\s?)?oz "
+    "lb dBm lux rpm"
 )
 _UNIT = "(?:" + "|".join(sorted(_UNITS.split(), key=len, reverse=True)) + r")(?![\w°])"
 _FIGURE = re.compile(rf"(?<![\w.:/-])\d+(?:[.,]\d+)*(?:\s?[-–]\s?\d+(?:[.,]\d+)*)?(?![\w.:/]*\d)(?:\s?{_UNIT})?(?!\w)")
@@ -66,9 +67,9 @@ def _from_chunk(chunk: Chunk) -> Iterator[Question]:
     yield from _from_tables(chunk)
     units = split_units(chunk.text, 0)
     heading = chunk.section[-1] if chunk.section else ""
-    steps = [unit.text for unit in units if unit.step]
-    if len(steps) > 1 and heading:
-        text = "\n".join(steps)
+    steps = [unit.text for unit in units if unit.step and _STEP.match(unit.text)]
+    text = "\n".join(steps)
+    if len(steps) > 1 and heading and _figures(text):  # without a fact nothing could be scored
         yield _question(f"What are the steps of “{heading}”?", chunk, text, steps[0], _figures(text), "steps")
     for unit in units:
         asked = _about_figure(unit.text) if not unit.step and " | " not in unit.text else ""
@@ -87,9 +88,10 @@ def _from_tables(chunk: Chunk) -> Iterator[Question]:
             header = cells
         elif len(cells) == len(header):
             for name, value in zip(header[1:], cells[1:], strict=True):
-                asked = f"{_lower(name)}?" if re.match(r"(?i)(what|how|when|where)\b", name) else f"what is the {_lower(name)}?"
-                if name and cells[0] and value.lower() not in _NO_VALUE and 1 <= len(content_words(value)) <= 12:
-                    yield _question(f"{cells[0]}: {asked}", chunk, value, line.strip(), (value,), "table")
+                if not (name and cells[0]) or value.lower() in _NO_VALUE or not 1 <= len(content_words(value)) <= 12:
+                    continue
+                asked = name if re.match(r"(?i)(what|how|when|where)\b", name) else f"what {_is(name)} the {_lower(name)}"
+                yield _question(f"{cells[0]}: {_lower(asked)}?", chunk, value, line.strip(), (value,), "table")
 
 
 def _about_figure(sentence: str) -> str:
@@ -105,9 +107,9 @@ def _about_figure(sentence: str) -> str:
 
 
 def _written(chunks: Sequence[Chunk], write: Write) -> list[Question]:
-    """One question a chunk, worded by a language model for a sentence of it."""
-    chosen = [(chunk, max((u.text for u in split_units(chunk.text, 0)), key=len, default="")) for chunk in chunks]
-    chosen = [(chunk, text) for chunk, text in chosen if len(content_words(text)) >= 4]
+    """One question a chunk, worded by a language model for its longest sentence with a figure."""
+    longest = [max((u.text for u in split_units(c.text, 0) if _figures(u.text)), key=len, default="") for c in chunks]
+    chosen = [(chunk, text) for chunk, text in zip(chunks, longest, strict=True) if len(content_words(text)) >= 4]
     prompts = [
         f"Write the question of a customer that this sentence of the manual of {chunk.product} answers. "
         f"Use everyday words, do not give the answer away, write the question only.\n\n{text}"
@@ -185,6 +187,10 @@ def _spread(questions: Sequence[Question], count: int, dice: random.Random) -> l
 def _figures(text: str) -> tuple[str, ...]:
     """At most three figures with their units, the numbers of steps left out."""
     return tuple(dict.fromkeys(match.group().strip() for match in _FIGURE.finditer(_STEP.sub("", text))))[:3]
+
+
+def _is(name: str) -> str:
+    return "are" if re.search(r"[^su]s$", name) else "is"
 
 
 def _lower(name: str) -> str:

@@ -78,6 +78,8 @@ class Evaluation:
     losses: Sequence[Mapping[str, float]]  # the trainer's log: step with loss or eval_loss
     command: str
     tables: tuple[Table, ...] = ()
+    locked: bool = False  # the policy was locked before the answers were made
+    watch: bool = False  # asked whether anything got worse, not whether the second side is better
 
     def arm(self, side: str, rag: bool = True) -> ArmResult | None:
         """The arm of one side, `before` or `after`; None where it was not run."""

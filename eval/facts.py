@@ -19,6 +19,7 @@ _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d+)(?![\d,]|\.\d)")
 _TRAILING_ZEROS = re.compile(r"(?<![\d.])(\d+)(?:\.0+|(\.\d*[1-9])0+)(?![\d.]*\d)")
 _DEGREES = re.compile(r"(?<=\d)\s*(?:°|degrees?\b|deg\b)\s*(?=[cf]\b|celsius|fahrenheit)")
 _UNIT_AFTER_NUMBER = re.compile(r"(\d)\s*-?\s*(°[cf]|%|[a-z]+)(?![\w])")
+_CITED_NUMBER = re.compile(rf"(?<=\d)(?:{CITATION.pattern})+")  # what follows is no unit of it: "is 0 [1] A lamp"
 _NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})\b")
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("‘’´`", "'") | dict.fromkeys("“”„", '"'))
 
@@ -37,7 +38,7 @@ def normalise(text: str) -> str:
 
 def states(answer: str, fact: str) -> bool:
     """Whether the answer holds the fact, or one of its alternatives `a|b`, as whole words; 31 is not found in 310 or 3.31."""
-    plain = normalise(CITATION.sub(" ", answer))
+    plain = normalise(CITATION.sub(" ", _CITED_NUMBER.sub(" ; ", answer)))
     counted = _NUMBER_WORD.sub(lambda word: _NUMBER_WORDS[word.group()], plain)
     wanted = [normalise(alternative) for alternative in fact.split("|") if alternative.strip()]
     return any(_pattern(text).search(f" {held} ") for text in wanted for held in {plain, counted, normalise(counted)})

@@ -14,7 +14,7 @@ from typing import Literal
 from emendo.records import UserError
 from eval.intervals import Interval
 from eval.metrics import METRIC
-from eval.power import false_win_chance, questions_needed
+from eval.power import false_win_chance, questions_needed, smallest_p
 from eval.stats import Comparison, holm, not_worse, shown_worse
 
 Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE", "INVALID", "NO REGRESSION", "REGRESSION"]
@@ -34,13 +34,14 @@ _POLICY_FILE = "policy.json"
 class Policy:
     """[policy] in emendo.toml. Locked by its hash before the first answer is generated."""
 
-    primary: str = "fact_recall"
+    primary: str = "fact_recall"  # the metric that decides, a share of which more is better
     alpha: float = 0.05  # one-sided; divided by the number of attempts made on the same questions
     min_effect: float = 0.03  # smallest gain worth a release, as a share
     max_unscored: float = 0.02  # share of the questions without a primary score
     margin: float = 0.05  # loss tolerated in a guarded metric where at least `margin_questions` pairs were scored
     margin_few: float = 0.10  # and where fewer were
-    margin_questions: int = 200
+    margin_questions: int = 200  # see margin
+    # metrics, comma-separated, that must not fall by their margin
     guards: str = "abstention_recall,over_refusal,supported_sentences,citation_recall,citation_precision"
     latency_ratio: float = 1.15  # tolerated p95 ratio after / before
     latency_slack: float = 0.5  # seconds of p95 that nobody minds, whatever the ratio
@@ -123,7 +124,7 @@ def locked_policy(folder: Path, expected: Policy | None = None) -> Policy:
         raise UserError(f"{path} was edited after it was locked; restore it, or delete {folder} and run again")
     if expected is not None and expected.sha256 != sha256:
         raise UserError(
-            f"{path} was locked before the answers were made and is another policy; give a new folder for a new policy"
+            f"{path} is another policy, locked before the answers were made; delete {folder} to ask again under the new one"
         )
     return policy
 
@@ -208,6 +209,9 @@ def _better(policy: Policy, c: Comparison, attempts: int) -> Check:
         return Check("better", "pass", text)
     if c.best_gain < policy.min_effect:
         return Check("better", "fail", f"{text}; a gain of {points(policy.min_effect)} is ruled out")
+    if smallest_p(c) >= alpha:
+        what = f"{c.clusters} section{'s' * (c.clusters != 1)}" if c.clusters < c.n else f"{c.n} question{'s' * (c.n != 1)}"
+        return Check("better", "unclear", f"{text}; {what} cannot show a gain whatever the answers are: ask about more")
     target = max(c.gain, policy.min_effect)
     more = _more_questions(c, target, alpha)
     need = f"about {more} more questions needed to tell a gain of {points(target)}" if more > 0 else "ask more questions"
@@ -228,6 +232,8 @@ def _guard(policy: Policy, name: str, c: Comparison | None) -> Check:
     room = margin + min(c.gain, 0.0)
     more = _more_questions(c, room, policy.alpha) if room > 0 else 0
     need = f"; about {more} more such questions needed" if more > 0 else ""
+    if c.clusters == 1 < c.n:
+        need = "; all are of one section, ask about others too"
     return Check(label, "unclear", f"{text}; a loss beyond the margin is not ruled out{need}")
 
 
@@ -260,13 +266,22 @@ def _latency(policy: Policy, latency: Latency) -> Check:
 
 def _slices(policy: Policy, slices: Mapping[str, Comparison]) -> Check:
     """No category with a drop that stays significant after Holm's correction over all categories."""
-    adjusted = dict(zip(slices, holm([c.p_worse for c in slices.values()]), strict=True))
-    broken = [name for name, p in adjusted.items() if p < policy.alpha]
-    if not broken:
-        return Check("slices", "pass", f"no category of {len(slices)} dropped")
-    worst = min(broken, key=lambda name: adjusted[name])
-    c = slices[worst]
-    return Check("slices", "fail", f"{worst} dropped {points(c.difference)}, Holm p = {p_text(adjusted[worst])}, n = {c.n}")
+    if not slices:
+        return Check("slices", "pass", "not compared: no category has two scored questions")
+    fallen = {name: p for name, p in adjusted_drops(slices).items() if slices[name].difference < 0}
+    if not fallen:
+        return Check("slices", "pass", f"no category of {len(slices)} is lower than before")
+    worst = min(fallen, key=lambda name: (fallen[name], slices[name].difference))
+    c, p = slices[worst], fallen[worst]
+    text = f"{worst} {points(c.difference)}, Holm p = {p_text(p)}, n = {c.n}"
+    if p < policy.alpha:
+        return Check("slices", "fail", f"{worst} dropped{text.removeprefix(worst)}")
+    return Check("slices", "pass", f"no drop is shown in {len(slices)} categories; nearest to one is {text}")
+
+
+def adjusted_drops(slices: Mapping[str, Comparison]) -> dict[str, float]:
+    """Each category's p of "worse" after Holm's correction over all of them."""
+    return dict(zip(slices, holm([c.p_worse for c in slices.values()]), strict=True))
 
 
 def points(share: float, signed: bool = True) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 Array = NDArray[np.float64]
+DRAWS = 9999  # resamples of an interval, and random sign patterns of a test
 _SAMES = 1e-12  # values closer than this are one value: sums of thirds and fifths differ in their last bits
 _CELLS = 2_000_000  # resampled values held in memory at once
 
@@ -82,7 +83,7 @@ def bootstrap_mean(
     values: ArrayLike,
     clusters: Sequence[Hashable] | None = None,
     level: float = 0.95,
-    draws: int = 9999,
+    draws: int = DRAWS,
     seed: int = 0,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
@@ -99,7 +100,7 @@ def bootstrap_means(
     values: ArrayLike,
     clusters: Sequence[Hashable] | None,
     levels: Sequence[float],
-    draws: int = 9999,
+    draws: int = DRAWS,
     seed: int = 0,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> list[Interval]:

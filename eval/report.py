@@ -14,6 +14,7 @@ from emendo.files import write_whole
 from eval.evaluation import Evaluation, Table, TableRow
 from eval.flips import find_flips, refusals
 from eval.gate import Verdict
+from eval.method import detectable_gain, level, method, software
 from eval.report_view import view
 from eval.stats import Comparison
 
@@ -82,11 +83,14 @@ def as_data(evaluation: Evaluation) -> dict[str, Any]:
         "latency": evaluation.latency,
         "leaks": evaluation.leaks,
         "attempts": evaluation.attempts,
+        "method": dict(method(evaluation)),
+        "power": {"alpha": level(evaluation), "power": 0.8, "detectable": detectable_gain(evaluation)},
         "policy": {**dataclasses.asdict(evaluation.policy), "sha256": evaluation.policy.sha256},
         "training": evaluation.training,
         "regurgitation": evaluation.regurgitation,
         "manifests": {key: arm.manifest for key, arm in evaluation.arms.items()},
         "command": evaluation.command,
+        "software": software(),
         "tables": evaluation.tables,
         "scores": {
             key: {name: {i: s.value for i, s in by_id.items()} for name, by_id in arm.scores.items()}

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
+from emendo.records import AdapterCard
 from eval.evaluation import ArmResult, Estimate, Evaluation, TableRow
 from eval.flips import Flip, find_flips, refusals
-from eval.gate import p_text
+from eval.gate import adjusted_drops, p_text
 from eval.intervals import Interval, wilson
+from eval.method import changed, detectable_gain, level, method, software
 from eval.metrics import METRIC, Metric
-from eval.power import detectable_difference
+from eval.power import detectable
 from eval.report_plots import ForestLine, curves, distribution, forest
 from eval.stats import Comparison
 
@@ -35,23 +37,24 @@ def view(evaluation: Evaluation) -> dict[str, Any]:
         "before": evaluation.before,
         "after": evaluation.after,
         "primary": METRIC[evaluation.policy.primary].label,
+        "changed": changed(evaluation.primary),
         "tables": [
             ("With retrieved passages", [_row(row) for row in rag_rows if row.metric.group != "retrieval"]),
             ("The model alone, without passages", _scored(row for row in evaluation.rows if not row.rag)),
         ],
         "own_tables": evaluation.tables,
-        "categories": [_category(name, comparison) for name, comparison in evaluation.slices.items()],
+        "categories": _categories(evaluation.slices),
         "forest": forest([_forest_line(row) for row in rag_rows if _in_forest(row)]),
         "fixed": [_flip(flip) for flip in fixed[:_FLIPS_SHOWN]],
         "broken": [_flip(flip) for flip in broken[:_FLIPS_SHOWN]],
-        "counts": {"fixed": len(fixed), "broken": len(broken), "same": _compared(evaluation.primary) - len(flips)},
-        "refusals": [_refusals(key, evaluation, arm) for key, arm in evaluation.arms.items()],
+        "counts": {"fixed": len(fixed), "broken": len(broken)},
+        "refusals": [_refusals(key, evaluation, arm) for key, arm in sorted(evaluation.arms.items(), key=_with_passages_first)],
         "retrieval": _scored(row for row in rag_rows if row.metric.name in _RETRIEVAL),
         "training": _training(evaluation),
         "loss_plot": _loss_plot(evaluation),
         "latency": _latency(evaluation),
         "latency_plot": _latency_plot(evaluation),
-        "power": _power(evaluation),
+        "method": method(evaluation),
         "power_plot": _power_plot(evaluation),
         "leaks": evaluation.leaks,
         "manifest": _manifest(evaluation),
@@ -67,6 +70,8 @@ def number(value: float, metric: Metric, signed: bool = False) -> str:
 
 
 def span(interval: Interval, metric: Metric, signed: bool = False) -> str:
+    if interval.low == interval.high or not math.isfinite(interval.high - interval.low):
+        return "no interval"
     return f"[{number(interval.low, metric, signed)}, {number(interval.high, metric, signed)}]"
 
 
@@ -90,7 +95,6 @@ def _row(row: TableRow) -> dict[str, Any]:
     up, down = c.interval.low > 0, c.interval.high < 0  # as the forest plot colours it
     better, worse = (up, down) if c.higher_is_better else (down, up)
     return shown | {
-        "n": c.n,
         "unit": "%" if metric.share else metric.unit,
         "before": _estimate(row.before, metric),
         "after": _estimate(row.after, metric),
@@ -100,10 +104,8 @@ def _row(row: TableRow) -> dict[str, Any]:
         "p_exact": p_text(c.p_exact) if c.p_exact is not None else "",
         "test": c.test,
         "method": c.interval.method,
-        "clusters": c.clusters,
         "kind": "open" if metric.neutral else "good" if better else "bad" if worse else "open",
-        "improved": c.improved,
-        "worsened": c.worsened,
+        **_counts(c),
     }
 
 
@@ -116,17 +118,27 @@ def _estimate(estimate: Estimate, metric: Metric) -> dict[str, str]:
     return {"value": number(estimate.value, metric), "interval": span(estimate.interval, metric)}
 
 
-def _category(name: str, c: Comparison) -> dict[str, Any]:
+def _categories(slices: Mapping[str, Comparison]) -> list[dict[str, Any]]:
+    """The categories, what fell most clearly first."""
     metric = METRIC["fact_recall"]  # any share
-    return {
-        "name": name,
-        "n": c.n,
-        "before": number(c.before, metric),
-        "after": number(c.after, metric),
-        "difference": number(c.difference, metric, signed=True),
-        "interval": span(c.interval, metric, signed=True),
-        "p_worse": p_text(c.p_worse),
-    }
+    adjusted = adjusted_drops(slices)
+    return [
+        {
+            "name": name,
+            "before": number(c.before, metric),
+            "after": number(c.after, metric),
+            "difference": number(c.difference, metric, signed=True),
+            "interval": span(c.interval, metric, signed=True),
+            "p_worse": p_text(c.p_worse),
+            "adjusted": p_text(adjusted[name]),
+            **_counts(c),
+        }
+        for name, c in sorted(slices.items(), key=lambda item: (item[1].p_worse, item[0]))
+    ]
+
+
+def _counts(c: Comparison) -> dict[str, int]:
+    return {"n": c.n, "clusters": c.clusters, "improved": c.improved, "worsened": c.worsened}
 
 
 def _in_forest(row: TableRow) -> bool:
@@ -161,10 +173,6 @@ def _flip(flip: Flip) -> dict[str, Any]:
     }
 
 
-def _compared(primary: Comparison | None) -> int:
-    return primary.n if primary else 0
-
-
 def _refusals(key: str, evaluation: Evaluation, arm: ArmResult) -> dict[str, Any]:
     counts = refusals(evaluation.questions, arm)
     metric = METRIC["coverage"]  # any share
@@ -174,20 +182,29 @@ def _refusals(key: str, evaluation: Evaluation, arm: ArmResult) -> dict[str, Any
     return {"arm": key, "counts": counts, **shares}
 
 
+def _with_passages_first(arm: tuple[str, ArmResult]) -> tuple[bool, str]:
+    return not arm[0].endswith("-rag"), arm[0]
+
+
 def _training(evaluation: Evaluation) -> list[tuple[str, str]]:
     card = evaluation.training
     if card is None:
         return []
     facts = [
         ("adapter", card.adapter_id),
-        ("base model", card.base_model),
+        ("made", card.at),
+        ("base model", f"{card.base_model}, sha256 {card.base_sha256[:12]}"),
         ("examples", f"{len(card.example_hashes)} from {len(card.correction_ids)} corrections in {len(card.clusters)} sections"),
         ("time", f"{card.seconds:.0f} s"),
     ]
-    facts += [(f"loss, {name.replace('_', ' ')}", f"{value:.3f} nats per token") for name, value in card.losses.items()]
+    unit = _loss_unit(card)
+    for name, value in card.losses.items():
+        facts.append(
+            (f"loss, {name.replace('_', ' ')}", f"{value:.3f} {'nats per token' if name.startswith('general') else unit}")
+        )
     if {"train_last", "validation_best"} <= set(card.losses):
         gap = card.losses["validation_best"] - card.losses["train_last"]
-        facts.append(("loss gap, validation − training", f"{gap:+.3f} nats per token"))
+        facts.append(("loss gap, validation − training", f"{gap:+.3f} {unit}"))
     for key, found in evaluation.regurgitation.items():
         share = wilson(len(found.repeated), found.answers)
         text = f"{len(found.repeated)} of {found.answers} answers, {span(share, METRIC['coverage'])} %"
@@ -195,12 +212,17 @@ def _training(evaluation: Evaluation) -> list[tuple[str, str]]:
     return facts
 
 
+def _loss_unit(card: AdapterCard) -> str:
+    return "nats per answer, on its choices" if card.settings.get("loss") == "choices" else "nats per token"
+
+
 def _loss_plot(evaluation: Evaluation) -> Markup:
     series = {
         name: [(float(row["step"]), float(row[key])) for row in evaluation.losses if key in row and "step" in row]
         for name, key in (("training", "loss"), ("validation", "eval_loss"))
     }
-    return curves(series, "step", "nats per token", "Loss by training step")
+    unit = _loss_unit(evaluation.training) if evaluation.training else "nats"
+    return curves(series, "step", unit, "Loss by training step")
 
 
 def _latencies(arm: ArmResult) -> list[float]:
@@ -221,26 +243,20 @@ def _latency_plot(evaluation: Evaluation) -> Markup:
     return curves(series, "seconds per answer", "share answered", "Distribution of the time per answer", "{:.0%}".format)
 
 
-def _power(evaluation: Evaluation) -> dict[str, str]:
-    c = evaluation.primary
-    if c is None or c.n < 2:
-        return {}
-    return {"n": str(c.n), "sd": f"{c.sd:.3f}", "detectable": f"{100 * c.detectable:.1f}", "sections": str(c.clusters)}
-
-
 def _power_plot(evaluation: Evaluation) -> Markup:
     c = evaluation.primary
-    if c is None or c.sd == 0:
+    if c is None or detectable_gain(evaluation) is None:
         return Markup("")
     sizes = sorted({20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, c.n} - {0, 1})
-    series = {"80 % power": [(float(n), 100 * detectable_difference(n, c.sd)) for n in sizes]}
-    return curves(series, "questions", "points", "Smallest difference found by number of questions")
+    found = [(float(n), detectable(c, level(evaluation), n)) for n in sizes]
+    series = {"80 % power": [(n, 100 * gain) for n, gain in found if gain is not None]}
+    return curves(series, "questions", "points", "Smallest gain found by number of questions")
 
 
 def _manifest(evaluation: Evaluation) -> list[tuple[str, str]]:
     facts = [("command", evaluation.command)] if evaluation.command else []
+    facts.append(("made with", ", ".join(f"{name} {number}" for name, number in software().items())))
     policy: Mapping[str, Any] = {**dataclasses.asdict(evaluation.policy), "sha256": evaluation.policy.sha256}
     facts.append(("policy", json.dumps(policy)))
-    facts.append(("attempts on these questions", str(evaluation.attempts)))
     facts.append(("leak check", evaluation.leaks.summary if evaluation.leaks else "not run: no training data was named"))
     return facts + [(key, json.dumps(dict(arm.manifest))) for key, arm in evaluation.arms.items()]

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from emendo.records import Chunk, Hit, Question, UserError
-from eval.intervals import Interval, bootstrap_mean, wilson
+from eval.evaluation import Estimate
+from eval.metrics import METRIC
 from eval.ranking import hit_at, reciprocal_rank, trigrams
+from eval.scoring import cluster_labels, estimate
 from eval.stats import Comparison, compare
 from rag.embedder import Embedder
 from rag.index import Index, indexed_text
@@ -26,19 +28,13 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Measure:
-    value: float
-    interval: Interval  # 95 %
-
-
-@dataclass(frozen=True)
 class Step:
     """One row of the table."""
 
     name: str
-    hit_at_1: Measure
-    hit_at_5: Measure
-    reciprocal_rank: Measure  # within 10
+    hit_at_1: Estimate
+    hit_at_5: Estimate
+    reciprocal_rank: Estimate  # within 10
     against_above: Comparison | None  # of the reciprocal ranks, against the row above; None in the first
     ranks: tuple[tuple[str, int], ...]  # question id, rank of the first hit; 0 where none is among the first 10
 
@@ -87,7 +83,7 @@ def ablate(
     asked = [question for question in questions if question.answerable and (question.quote or question.answer)]
     if not asked:
         raise UserError("no question can be scored: each needs `answerable` true and a `quote` of the manual")
-    clusters = [question.cluster or question.id for question in asked]
+    clusters = cluster_labels(asked)
     steps: list[Step] = []
     before: list[float] = []
     for name, search in _variants(index, embedder, stock, settings, progress):
@@ -101,9 +97,9 @@ def ablate(
         steps.append(
             Step(
                 name,
-                _share([hit_at(relevant, 1) for relevant in ranked], clusters),
-                _share([hit_at(relevant, 5) for relevant in ranked], clusters),
-                Measure(float(np.mean(reciprocal)), bootstrap_mean(reciprocal, clusters, bounds=(0.0, 1.0))),
+                estimate([hit_at(relevant, 1) for relevant in ranked], clusters, METRIC["hit@1"]),
+                estimate([hit_at(relevant, 5) for relevant in ranked], clusters, METRIC["hit@5"]),
+                estimate(reciprocal, clusters, METRIC["mrr@10"]),
                 compare(before, reciprocal, clusters) if steps else None,
                 tuple((question.id, first) for question, first in zip(asked, firsts, strict=True)),
             )
@@ -159,10 +155,3 @@ def _variants(
     if not same:
         yield "+ adapted embedder", Retriever(index, embedder, settings).search
     yield "+ text around", Retriever(index, embedder, settings).passages
-
-
-def _share(found: list[float], clusters: Sequence[str]) -> Measure:
-    value = float(np.mean(found))
-    if len(set(clusters)) == len(clusters):
-        return Measure(value, wilson(int(sum(found)), len(found)))
-    return Measure(value, bootstrap_mean(found, clusters, bounds=(0.0, 1.0)))

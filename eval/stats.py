@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from eval.intervals import Array, Interval, bootstrap_means, cluster_totals, tango
-from eval.power import detectable_difference
+from eval.intervals import DRAWS, Array, Interval, bootstrap_means, cluster_totals, tango
 
 Alternative = Literal["greater", "less", "two-sided"]
 _TIE = 1e-9  # permuted sums this close to the observed one count as equal to it
-_EXACT_UNITS = 13  # 2^13 sign patterns are fewer than the random draws: all are tried
+EXACT_UNITS = 13  # 2^13 sign patterns are fewer than the random draws: all are tried
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class Comparison:
     test: str
     improved: int  # questions
     worsened: int
-    sd: float  # of the differences, ready for n independent questions: clustering is in it
-    detectable: float  # smallest difference found with 80 % power at this n and sd
+    sd: float  # of the differences, ready for n independent questions: clustering is in it; 0 where all are of one cluster
     higher_is_better: bool = True
     p_exact: float | None = None  # exact McNemar's p beside the mid-p; None for scores that are not 0 or 1
 
@@ -81,7 +79,7 @@ def sign_flip(
     differences: ArrayLike,
     clusters: Sequence[Hashable] | None = None,
     alternative: Alternative = "greater",
-    draws: int = 9999,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> float:
     """Sign-flip permutation test of a mean difference (Fisher 1935; p = (1 + hits) / (1 + draws), Phipson & Smyth 2010).
@@ -96,7 +94,7 @@ def sign_flip(
     if not len(sums):
         return 1.0
     observed = float(sums.sum())
-    if len(sums) <= _EXACT_UNITS:
+    if len(sums) <= EXACT_UNITS:
         patterns = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
         return _tail(2.0 * (patterns @ sums) - observed, observed, alternative, added=0)
     flipped = np.random.default_rng(seed).integers(0, 2, (draws, len(sums)), dtype=np.int8)
@@ -119,7 +117,7 @@ def compare(
     *,
     higher_is_better: bool = True,
     bounds: tuple[float, float] = (-1.0, 1.0),
-    draws: int = 9999,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> Comparison:
     """Compare two arms question by question; arrays are (n,) in the same order, `bounds` are the possible differences.
@@ -146,7 +144,6 @@ def compare(
         test = "sign-flip permutation" if clusters is None else "cluster sign-flip permutation"
         p, p_other = (sign_flip(d, clusters, "greater", draws, seed) for d in (difference, -difference))
     interval, one_sided = _intervals(difference, clusters, binary, bounds, (0.95, 0.90), draws, seed)
-    sd = _effective_sd(difference, clusters)
     return Comparison(
         n=len(first),
         clusters=len(set(clusters)) if clusters is not None else len(first),
@@ -161,8 +158,7 @@ def compare(
         test=test,
         improved=gained if higher_is_better else lost,
         worsened=lost if higher_is_better else gained,
-        sd=sd,
-        detectable=detectable_difference(len(first), sd) if len(first) > 1 else bounds[1],
+        sd=_effective_sd(difference, clusters),
         higher_is_better=higher_is_better,
         p_exact=exact,
     )

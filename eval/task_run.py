@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, convert_to_messages
 
 from emendo.records import AdapterCard, Answer, Question
-from eval.compare import evaluate
+from eval.compare import Background, evaluate
 from eval.evaluation import ArmResult, Table
 from eval.gate import Policy
 from eval.intervals import wilson
@@ -134,22 +134,17 @@ def evaluate_task(
     questions = [as_question(task, row) for row in rows]
     answers = task.kind == "text"
     texts = [TrainingText(row.input, row.output if answers else "", row.cluster) for row in training]
-    return evaluate(
-        questions,
-        [Arm("base", True, base), Arm("tuned", True, tuned, card.adapter_id)],
-        out,
+    background = Background(
         training=card,
-        policy=task_policy(task, policy),
         training_texts=texts,
         encode=encode,
-        progress=progress,
-        batch_size=BATCH,
         losses=losses,
         attempts=attempts,
         command=command,
-        scoring=scoring_for(task),
         tables=lambda arms: own_tables(task, questions, arms),
     )
+    arms = [Arm("base", True, base), Arm("tuned", True, tuned, card.adapter_id)]
+    return evaluate(questions, arms, out, task_policy(task, policy), background, progress, BATCH, scoring=scoring_for(task))
 
 
 def own_tables(task: Task, questions: Sequence[Question], arms: Mapping[str, ArmResult]) -> list[Table]:

@@ -80,7 +80,7 @@ def ztest_report(
     `baseline_trials`: how many trials the historic mean rests on, where known. `trials_size`: attempts per trial, where the
     values count successes; the exact binomial test of all attempts together is then added.
     """
-    _check(values, sd, alternative, baseline_trials, trials_size)
+    _check(values, mean, sd, alternative, baseline_trials, trials_size)
     n, average, error = len(values), float(np.mean(values)), sd / math.sqrt(len(values))
     z = z_test(values, mean, sd, alternative, alpha)
     half = float(stats.norm.ppf(0.975)) * error
@@ -159,15 +159,21 @@ def _baseline_lines(r: dict[str, Any]) -> list[str]:
     ]
 
 
-def _check(values: Sequence[float], sd: float, alternative: str, baseline_trials: int | None, trials_size: int | None) -> None:
+def _check(
+    values: Sequence[float], mean: float, sd: float, alternative: str, baseline_trials: int | None, trials_size: int | None
+) -> None:
     if not len(values) or not all(math.isfinite(value) for value in values):
         raise UserError("no trials, or one that is not a number; give one number per trial, as in `41 39 42 --mean 37 --sd 3.2`")
+    if not math.isfinite(mean):
+        raise UserError(f"--mean {mean:g}: expected a number, the historic mean")
     if not sd > 0 or not math.isfinite(sd):
         raise UserError(f"--sd {sd:g}: the standard deviation of single trials must be above 0")
     if alternative not in _H1:
         raise UserError(f"alternative {alternative!r}: expected greater, less or two-sided")
     if baseline_trials is not None and baseline_trials < 1:
         raise UserError(f"--baseline-trials {baseline_trials}: expected 1 or more")
+    if trials_size is not None and trials_size < 1:
+        raise UserError(f"--of {trials_size}: expected 1 or more attempts per trial")
     if trials_size is not None and any(not 0 <= value <= trials_size or value != int(value) for value in values):
         raise UserError(f"{trials_size} attempts per trial: every trial must be a whole number of successes between 0 and it")
 

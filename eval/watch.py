@@ -7,12 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from emendo.records import AdapterCard, Question, UserError
-from eval.compare import Training, judge_arms
+from emendo.records import Question, UserError
+from eval.compare import Background, judge_arms
 from eval.evaluation import ArmResult
 from eval.gate import Policy
-from eval.leaks import Encode
-from eval.llm_judge import Judge
 from eval.report import Report
 from eval.run import Answers, Progress, arm_key, list_arms, run_arm
 from eval.scoring import load_arm
@@ -44,15 +42,13 @@ def compare_runs(
     second: ArmResult,
     out: Path,
     policy: Policy,
-    training: AdapterCard | None = None,
-    training_texts: Training | None = None,
-    encode: Encode | None = None,
-    command: str = "",
-    referee: Judge | None = None,
+    background: Background | None = None,
 ) -> Report:
     """The same comparison and gate as `emendo eval run`, on two arms recorded before. Needs no model but a referee's."""
+    if first.answers and first.answers == second.answers:
+        raise UserError("A and B are the same recorded answers; name two runs, or two arms as RUN:ARM")
     arms = {arm_key(name, True): dataclasses.replace(arm, key=name) for name, arm in (("A", first), ("B", second))}
-    return judge_arms(questions, arms, out, "A", "B", policy, training, training_texts, encode, command=command, referee=referee)
+    return judge_arms(questions, arms, out, ("A", "B"), policy, background or Background())
 
 
 def watch(
@@ -79,4 +75,4 @@ def watch(
         arm_key(name, True): dataclasses.replace(load_arm(questions, path, _ARM), key=name)
         for name, path in (("baseline", baseline), ("now", latest))
     }
-    return judge_arms(questions, loaded, folder, "baseline", "now", policy, command=command, watch=True)
+    return judge_arms(questions, loaded, folder, ("baseline", "now"), policy, Background(command=command), watch=True)

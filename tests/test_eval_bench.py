@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,16 @@ def test_bench_and_watch_commands_on_a_small_manual(tmp_path: Path, capsys, monk
     rows = json.loads(printed[printed.index("[\n") :])
     assert rows[0]["score"]["value"] == 1.0 and rows[0]["cost_per_1000"] > 0
     assert main([*common, "bench", good, *questions, "--price", "other=1,2"]) == 2
+    assert main([*common, "bench", "scripted:none.json", "hf:bundled+nope", *questions]) == 2
+    assert "adapter" in capsys.readouterr().err, "told before the first model is asked"
     watch = [*common, "eval", "watch", str(tmp_path / "watch"), *questions]
     assert main([*watch, "--model", good]) == 0
     assert main([*watch, "--model", good]) == 0
     assert "NO REGRESSION" in capsys.readouterr().out
+    report = json.loads((tmp_path / "watch" / "report.json").read_text())
+    assert report["command"] == shlex.join(["emendo", *watch, "--model", good])
+    assert report["method"]["several tests"].startswith("6 metrics must all hold for NO REGRESSION")
+    assert report["method"]["hypothesis"].startswith("H0: fact recall or a guard has fallen by its margin")
     (tmp_path / "script.json").write_text("{}")
     assert main([*watch, "--model", good]) == 3
     assert "refused every question" in capsys.readouterr().out

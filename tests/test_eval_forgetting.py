@@ -10,7 +10,7 @@ from conftest import ROOT
 from scripted_arms import Say, ScriptedArm, make_questions, right, wrong
 
 from emendo.records import AdapterCard, Question
-from eval.compare import evaluate
+from eval.compare import Background, evaluate
 from eval.gate import Policy
 from eval.questions import load_questions
 from eval.report import Report
@@ -33,8 +33,8 @@ def judged(tmp_path: Path, base_general: Say, tuned_general: Say) -> Report:
 
     arms = [arm(*side, *says) for side in (("base", True), ("base", False)) for says in [(wrong, base_general)]]
     arms += [arm(*side, *says) for side in (("tuned", True), ("tuned", False)) for says in [(right, tuned_general)]]
-    options = {"training": CARD, "policy": Policy(guards=""), "training_texts": TRAINING, "general": GENERAL}
-    return evaluate(QUESTIONS, arms, tmp_path, **options)
+    background = Background(training=CARD, training_texts=TRAINING)
+    return evaluate(QUESTIONS, arms, tmp_path, Policy(guards=""), background, general=GENERAL)
 
 
 def test_better_but_forgetful_adapter_is_rejected(tmp_path: Path) -> None:

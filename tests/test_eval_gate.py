@@ -47,6 +47,20 @@ def test_too_few_questions_are_inconclusive_and_the_number_needed_is_said() -> N
     assert "more questions needed" in gate.reason
 
 
+@pytest.mark.parametrize(
+    ("comparison", "said"),
+    [
+        (compare([0], [1]), "1 question cannot show a gain whatever the answers are"),
+        (compare([0, 0, 0], [1, 1, 1]), "3 questions cannot"),
+        (compare([0, 0.5] * 10, [1, 0.5] * 10, ["a", "b"] * 10), "2 sections cannot"),
+        (compare([0.0] * 20, [0.0, 1.0] * 10, ["a"] * 20), "1 section cannot"),
+    ],
+)
+def test_so_few_that_no_answer_could_show_a_gain(comparison: Comparison, said: str) -> None:
+    gate = decide(POLICY, comparison, GUARDS, {})
+    assert (gate.verdict, said in gate.reason) == ("INCONCLUSIVE", True), gate.reason
+
+
 def test_significant_but_smaller_than_the_least_effect_is_not_promoted() -> None:
     gate = decide(POLICY, _binary(2000, 30, 5), GUARDS, {})
     assert gate.verdict == "REJECT"
@@ -78,6 +92,15 @@ def test_broken_category_is_rejected_by_holm() -> None:
     assert decide(POLICY, primary, GUARDS, slices | {"steps": _binary(30, 0, 5)}).verdict == "PROMOTE"  # .031 x 6
     gate = decide(POLICY, primary, GUARDS, slices | {"steps": _binary(30, 0, 12)})
     assert (gate.verdict, gate.reason.startswith("slices: steps dropped -40.0 points")) == ("REJECT", True)
+
+
+def test_category_that_fell_without_proof_is_named() -> None:
+    slices = {"fine": SAME, "steps": _binary(30, 0, 2), "safety": _binary(15, 0, 3)}
+    checks = {check.name: check for check in decide(POLICY, _binary(300, 60, 5), GUARDS, slices).checks}
+    assert checks["slices"].status == "pass"
+    assert "3 categories; nearest to one is safety -20.0 points, Holm p = 0.1875, n = 15" in checks["slices"].text
+    none = decide(POLICY, _binary(300, 60, 5), GUARDS, {}).checks[-1]
+    assert (none.status, "no category has two" in none.text) == ("pass", True)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from emendo.chat_models import load_chat_model
 from emendo.cli import main
 from emendo.records import UserError, to_json
+from eval.compare import Background
 from eval.gate import Policy
 from eval.llm_judge import Judge, Preference, agreement, check_judge, load_labels
 from eval.report import Report
@@ -83,7 +84,7 @@ def compared(folder: Path, first, second, referee: Judge | None, policy: Policy 
     for name, say in (("a", first), ("b", second)):
         run_arm("base-rag", ScriptedArm(QUESTIONS, say), QUESTIONS, folder / name)
         sides.append(load_run(QUESTIONS, str(folder / name), folder))
-    return compare_runs(QUESTIONS, *sides, folder / "out", policy, referee=referee)
+    return compare_runs(QUESTIONS, *sides, folder / "out", policy, Background(referee=referee))
 
 
 def preference(report: Report) -> dict:

@@ -37,6 +37,7 @@ from rag.citations import resolve_citations
         ("hold the **MODE** key", "mode key"),
         ("версия ГОСТ 31", "гост 31"),
         ("The code is 31.", "31"),
+        ("It holds 2 l [1] of water.", "2 l of water"),
     ],
 )
 def test_the_same_fact_in_another_spelling(answer: str, fact: str) -> None:
@@ -56,6 +57,7 @@ def test_the_same_fact_in_another_spelling(answer: str, fact: str) -> None:
         ("version 4.1.0", "4.1"),
         ("5 minutes", "5 seconds"),
         ("it turns red", "green|amber"),
+        ("The position is 0 [1] a lamp is lit. [1]", "0 A"),
     ],
 )
 def test_another_fact_is_not_found(answer: str, fact: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from scripted_arms import Say, ScriptedArm, half_right, make_questions, refuse, right, wrong
 
 from emendo.records import AdapterCard, Question, UserError
-from eval.compare import evaluate, judge
+from eval.compare import Background, evaluate, judge
 from eval.gate import Policy
 from eval.report import Report
 from eval.report_view import mark_numbers
@@ -62,7 +62,7 @@ def _arms(before: Say, after: Say, questions: Sequence[Question] = QUESTIONS, al
 
 def _evaluate(out: Path, before: Say, after: Say, questions: Sequence[Question] = QUESTIONS, **options: object) -> Report:
     arms = _arms(before, after, questions, alone=bool(options.pop("alone", False)))
-    return evaluate(questions, arms, out, **({"training_texts": TRAINING} | options))  # type: ignore[arg-type]
+    return evaluate(questions, arms, out, None, Background(**({"training_texts": TRAINING} | options)))  # type: ignore[arg-type]
 
 
 def test_better_model_is_promoted_and_the_numbers_are_right(tmp_path: Path) -> None:
@@ -129,8 +129,10 @@ def test_questions_without_facts_ask_for_another_primary(tmp_path: Path) -> None
 
 def test_other_questions_in_one_arm_are_invalid(tmp_path: Path) -> None:
     _evaluate(tmp_path, half_right, right)
-    assert "no answer to 2 of 122" in judge([*QUESTIONS, *_more(2)], tmp_path, training_texts=TRAINING).reason
-    assert "not in the file" in judge(QUESTIONS[:100], tmp_path, training_texts=TRAINING).reason
+    assert (
+        "no answer to 2 of 122" in judge([*QUESTIONS, *_more(2)], tmp_path, background=Background(training_texts=TRAINING)).reason
+    )
+    assert "not in the file" in judge(QUESTIONS[:100], tmp_path, background=Background(training_texts=TRAINING)).reason
 
 
 def _more(n: int) -> list[Question]:
@@ -140,7 +142,7 @@ def _more(n: int) -> list[Question]:
 def test_scoring_an_old_run_needs_no_model_and_says_the_same(tmp_path: Path) -> None:
     first = _evaluate(tmp_path / "run", mostly(right, 0.5, half_right), right)
     before = first.json.read_text()
-    again = judge(QUESTIONS, tmp_path / "run", training_texts=TRAINING, report_dir=tmp_path / "again")
+    again = judge(QUESTIONS, tmp_path / "run", background=Background(training_texts=TRAINING), report_dir=tmp_path / "again")
     assert again.json.read_text() == before
     with pytest.raises(UserError, match="has no arm 'other-rag'"):
         judge(QUESTIONS, tmp_path / "run", after="other")
@@ -160,7 +162,10 @@ def test_another_prompt_or_batch_size_is_invalid(tmp_path: Path) -> None:
     for file in ("tuned-rag.jsonl", "tuned-rag.manifest.json"):
         (tmp_path / file).unlink()
     run_arm("tuned-rag", ScriptedArm(QUESTIONS, right, adapter_id="tuned-1"), QUESTIONS, tmp_path, batch_size=3)
-    assert "batch_size differs: 16 before, 3 after" in judge(QUESTIONS, tmp_path, training_texts=TRAINING).reason
+    assert (
+        "batch_size differs: 16 before, 3 after"
+        in judge(QUESTIONS, tmp_path, background=Background(training_texts=TRAINING)).reason
+    )
 
 
 def test_json_has_no_nan_and_junit_names_each_check(tmp_path: Path) -> None:
@@ -220,9 +225,40 @@ def test_page_is_self_contained_in_order_and_escaped(tmp_path: Path) -> None:
     assert not re.search(r"@import|url\(", text)
     assert "<mark>987</mark>" in text
     wanted = ["The gate", "Differences", "Fixed", "Broken", "Refusals", "Retrieval", "Training"]
-    assert page.headings == [*wanted, "Without retrieval", "Latency", "Power", "Manifest"]
+    assert page.headings == [*wanted, "Without retrieval", "Latency", "Method", "Manifest"]
     assert len([tag for tag, _ in page.tags if tag == "svg"]) == 4
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
+
+
+def test_method_is_told_with_the_numbers_of_the_evaluation(tmp_path: Path) -> None:
+    unsaid = replace(QUESTIONS[0], facts=())
+    report = _evaluate(tmp_path, mostly(right, 0.5, wrong), right, [unsaid, *QUESTIONS[1:]], attempts=2)
+    data = json.loads(report.json.read_text())
+    c, told = data["primary"]["comparison"], data["method"]
+    assert f"on 119 pairs ({c['improved']} better, 0 worse, {119 - c['improved']} equal). Unit: {c['clusters']}" in told["test"]
+    assert c["clusters"] < 119
+    assert "One-sided, at 0.025" in told["hypothesis"] and "locked before the answers were made" in told["hypothesis"]
+    assert told["left out"].startswith("1 of 120 questions") and "1 the question has no gold facts" in told["left out"]
+    assert "Adapter number 2" in told["looks"] and "5 guards" in told["several tests"]
+    points = f"{100 * data['power']['detectable']:.1f} points"
+    assert points in told["power"] and data["power"]["alpha"] == 0.025
+    page = report.html.read_text()
+    assert all(text in page for text in (points, f"{c['improved']} better, 0 worse", "numpy"))
+
+
+def test_power_is_that_of_the_level_tested_at(tmp_path: Path) -> None:
+    first, third = (
+        _evaluate(tmp_path / str(n), mostly(right, 0.5, half_right), right, attempts=n).json.read_text() for n in (1, 3)
+    )
+    assert json.loads(first)["power"]["detectable"] < json.loads(third)["power"]["detectable"]
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_handful_of_questions_gets_a_whole_report_without_a_verdict(tmp_path: Path, number: int) -> None:
+    report = _evaluate(tmp_path, half_right, right, make_questions(number))
+    assert report.verdict == "INCONCLUSIVE"
+    assert not re.search(r"\b(nan|inf)\b", report.html.read_text(), re.I)
+    assert json.loads(report.json.read_text())["primary"]["comparison"]["n"] == number
 
 
 def test_marked_numbers_are_whole_and_the_rest_is_escaped() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from eval.intervals import bootstrap_mean, quantile_ratio, t_mean, tango, wilson
-from eval.power import detectable_difference, detectable_mcnemar, false_win_chance, mcnemar_power, questions_needed
+from eval.power import detectable, detectable_difference, detectable_mcnemar, false_win_chance, mcnemar_power, questions_needed
 from eval.stats import compare, holm, mcnemar, mcnemar_mid_p, not_worse, shown_worse, sign_flip
 
 
@@ -75,6 +77,14 @@ def test_members_of_a_cluster_are_flipped_together() -> None:
     assert sign_flip(differences) < 0.001
 
 
+def test_cluster_sign_flip_is_the_share_of_all_patterns_over_unequal_sections() -> None:
+    differences, labels = [0.5, 0.25, -0.5, 1.0, 0.0, 0.25, -0.25, 1.0], list("aabbbcde")
+    sums = {name: sum(d for d, own in zip(differences, labels, strict=True) if own == name) for name in "abcde"}
+    flipped = [np.dot(signs, list(sums.values())) for signs in itertools.product((1, -1), repeat=5)]
+    share = np.mean([total >= sum(differences) - 1e-12 for total in flipped])
+    assert sign_flip(differences, labels) == pytest.approx(share)
+
+
 def test_holm_equals_statsmodels_in_the_given_order() -> None:
     p_values = [0.04, 0.01, 0.03, 0.5, 0.01]
     assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
@@ -130,6 +140,14 @@ def test_bca_is_close_to_scipy_and_a_little_wider() -> None:
     assert ours.high - ours.low > theirs.high - theirs.low
 
 
+def test_cluster_bca_is_that_of_scipy_on_the_means_of_equal_clusters() -> None:
+    rng = np.random.default_rng(8)
+    values, labels = rng.choice([0.0, 0.5, 1.0], 200, p=[0.7, 0.2, 0.1]), np.repeat(np.arange(40), 5).tolist()
+    theirs = stats.bootstrap((values.reshape(40, 5).mean(axis=1),), np.mean, n_resamples=9999, rng=1).confidence_interval
+    ours = bootstrap_mean(values, labels)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.005)
+
+
 def test_constant_values_get_the_rule_of_three() -> None:
     interval = bootstrap_mean(np.zeros(100), bounds=(-1, 1))
     assert interval.high == pytest.approx(1 - 0.025**0.01)  # about 3.7 / 100
@@ -156,9 +174,10 @@ def test_quantile_ratio_of_a_doubled_latency() -> None:
     assert (interval.low, interval.high) == pytest.approx((2, 2))
 
 
-def test_detectable_differences_of_the_binary_table() -> None:
-    found = [100 * detectable_mcnemar(n, changed) for n in (100, 200, 500) for changed in (0.1, 0.2)]
-    assert [round(points, 1) for points in found] == [8.2, 11.5, 5.8, 8.1, 3.6, 5.1]
+@pytest.mark.parametrize(("mid_p", "points"), [(False, [8.2, 11.5, 5.8, 8.1, 3.6, 5.1]), (True, [7.5, 10.7, 5.4, 7.7, 3.5, 5.0])])
+def test_detectable_differences_of_the_binary_table(mid_p: bool, points: list[float]) -> None:
+    found = [detectable_mcnemar(n, changed, mid_p=mid_p) for n in (100, 200, 500) for changed in (0.1, 0.2)]
+    assert [round(100 * (share or 0), 1) for share in found] == points
 
 
 def test_detectable_differences_of_the_continuous_table_and_statsmodels() -> None:
@@ -167,11 +186,34 @@ def test_detectable_differences_of_the_continuous_table_and_statsmodels() -> Non
     assert detectable_difference(60, 1.0) == pytest.approx(theirs, rel=1e-5)
 
 
-def test_mcnemar_power_is_what_simulation_finds() -> None:
+@pytest.mark.parametrize(("test", "mid_p"), [(mcnemar, False), (mcnemar_mid_p, True)])
+def test_mcnemar_power_is_what_simulation_finds(test: Callable[[int, int], float], mid_p: bool) -> None:
     rng = np.random.default_rng(9)
     draws = rng.multinomial(100, [0.15, 0.05, 0.8], 4000)
-    found = np.mean([mcnemar(int(gained), int(lost)) < 0.05 for gained, lost, _ in draws])
-    assert mcnemar_power(100, 0.2, 0.1) == pytest.approx(found, abs=0.025)
+    found = np.mean([test(int(gained), int(lost)) < 0.05 for gained, lost, _ in draws])
+    assert mcnemar_power(100, 0.2, 0.1, mid_p=mid_p) == pytest.approx(found, abs=0.025)
+
+
+def test_power_of_a_comparison_counts_sections_not_questions() -> None:
+    rng = np.random.default_rng(4)
+    difference, labels = rng.choice([0, 0.5, -0.5, 0.25], 60), np.repeat(np.arange(12), 5).tolist()
+    means = difference.reshape(12, 5).mean(axis=1)
+    theirs = TTestPower().solve_power(nobs=12, alpha=0.05, power=0.8, alternative="larger") * means.std(ddof=1)
+    assert detectable(compare(np.zeros(60), difference, labels)) == pytest.approx(theirs, rel=1e-5)
+
+
+def test_power_of_a_yes_or_no_metric_is_that_of_mcnemar() -> None:
+    before, after = np.zeros(100), np.repeat([1.0, 0.0], [20, 80])
+    assert detectable(compare(before, after)) == detectable_mcnemar(100, 0.2)
+    assert detectable(compare(before, after), n=200) == detectable_mcnemar(200, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("after", "labels"),
+    [([0.0] * 40, None), ([1.0] + [0.0] * 39, None), ([0.5] * 20 + [0.0] * 20, ["one"] * 40), ([0.5] * 40, None)],
+)
+def test_power_is_not_told_where_no_spread_tells_it(after: list[float], labels: list[str] | None) -> None:
+    assert detectable(compare([0.0] * 40, after, labels)) is None
 
 
 def test_questions_needed_and_detectable_difference_agree() -> None:

@@ -70,7 +70,9 @@ def test_t_test_of_the_example() -> None:
         (TRIALS, {"sd": 0}, "must be above 0"),
         (TRIALS, {"alternative": "more"}, "expected greater, less or two-sided"),
         (TRIALS, {"baseline_trials": 0}, "expected 1 or more"),
+        (TRIALS, {"mean": float("inf")}, "--mean inf: expected a number"),
         (TRIALS, {"trials_size": 40}, "between 0 and it"),
+        ([0, 0], {"trials_size": 0}, "--of 0: expected 1 or more"),
     ],
 )
 def test_bad_input_is_named(values: list[float], options: dict, said: str) -> None:

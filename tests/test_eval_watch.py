@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from scripted_arms import ScriptedArm, half_right, make_questions, refuse, right, wrong
 
-from emendo.cli import main
+from emendo.cli import build_parser, main
+from emendo.commands import same_again
 from emendo.records import UserError, to_json
 from eval.gate import Policy
 from eval.run import run_arm
@@ -35,6 +37,17 @@ def test_two_runs_are_compared_as_in_an_evaluation(tmp_path: Path) -> None:
     report = compared(tmp_path, half_right, right)
     assert (report.verdict, report.exit_code) == ("PROMOTE", 0)
     assert compared(tmp_path / "back", right, half_right).verdict == "REJECT"
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    arm = load_run(QUESTIONS, str(record(tmp_path / "a", right)), tmp_path)
+    with pytest.raises(UserError, match="the same recorded answers; name two"):
+        compare_runs(QUESTIONS, arm, arm, tmp_path / "out", POLICY)
+
+
+def test_equal_answers_of_two_runs_are_no_gain(tmp_path: Path) -> None:
+    report = compared(tmp_path, half_right, half_right)
+    assert report.verdict == "INCONCLUSIVE" and "fact recall +0.0 points" in report.reason and "p = 1.0000" in report.reason
 
 
 def test_runs_on_other_questions_are_invalid(tmp_path: Path) -> None:
@@ -110,6 +123,8 @@ def test_changed_model_and_index_are_what_is_watched_but_changed_questions_are_i
     fewer = QUESTIONS[:-1]
     report = watch(fewer, ScriptedArm(fewer, right), tmp_path / "watch", POLICY)
     assert report is not None and (report.verdict, report.exit_code) == ("INVALID", 3)
+    report = watch(more := make_questions(81), ScriptedArm(more, right), tmp_path / "watch", POLICY)
+    assert report is not None and "ask it again (a watch: --accept)" in report.reason
 
 
 def test_compare_command_prints_the_verdict_and_returns_it(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -121,6 +136,16 @@ def test_compare_command_prints_the_verdict_and_returns_it(tmp_path: Path, capsy
     command += ["--questions", str(tmp_path / "q.jsonl"), "--out", str(tmp_path / "out")]
     assert main(command) == 1
     assert "REJECT" in capsys.readouterr().out
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["verdict"] == "REJECT"
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "as it was when they were compared" in report["method"]["hypothesis"]
+    assert (report["verdict"], report["command"]) == ("REJECT", "emendo " + " ".join(command))
     assert main([*command[:-4], "--questions", str(tmp_path / "none.jsonl")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_command_that_a_report_names_is_the_call_again() -> None:
+    typed = ["emendo", "--workspace", "my bots", "eval", "run", "--questions", "q.jsonl", "--judge-labels", "l.jsonl"]
+    typed += ["--set", "policy.alpha=0.01"]
+    args = build_parser().parse_args(typed[1:])
+    given = {name: getattr(args, name) for name in ("questions", "general", "judge_labels")}
+    assert shlex.split(same_again(args, "eval", "run", **given)) == typed
