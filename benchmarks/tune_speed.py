@@ -23,8 +23,8 @@ LEARNING_RATE = 2e-3
 
 def load() -> tuple[Any, Any, Any, Any]:
     """(model, tokenizer, training rows, validation rows)"""
+    from emendo.base_model import load_base, stop_token_ids
     from emendo.chat_models import resolve_base
-    from emendo.hf_model import load_base, stop_token_ids
     from sft.corrections import read_corrections
     from sft.encoding import encode
     from sft.examples import build_examples

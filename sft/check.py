@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 from emendo.records import Correction, Example, UserError
 from rag.prompt import PROMPT_VERSION
-from sft.cleaning import contradictions, jaccard, shingles
+from sft.cleaning import NEARLY_SAME, contradictions, jaccard, shingles
 from sft.encoding import Encoded, encode_choices, fit
 from sft.estimate import GIB, Memory, backward_share, check_room, free_memory, kept_bytes
 from sft.examples import ExampleSet
 
 BUCKETS = (128, 256, 512, 1024, 2048, 4096, 8192)  # tokens, upper ends of the length histogram
 SHOWN = 3  # faults named per finding
+CONTEXT = 60  # tokens of the sample row's prompt that are shown
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def check_data(data: ExampleSet, corrections: Sequence[Correction]) -> list[Find
     return findings
 
 
-def find_leaks(train: Sequence[Example], validation: Sequence[Example], threshold: float = 0.8) -> list[str]:
+def find_leaks(train: Sequence[Example], validation: Sequence[Example]) -> list[str]:
     """Validation rows whose section or (nearly) whose question and answer is trained on; Jaccard of 5-word shingles."""
     clusters = {example.cluster for example in train}
     seen = {example.correction_id: _shingles(example) for example in train}
@@ -69,7 +70,7 @@ def find_leaks(train: Sequence[Example], validation: Sequence[Example], threshol
             continue
         own = _shingles(example)
         rivals = sorted({name for shingle in own for name in holders.get(shingle, ())})
-        twin = next((name for name in rivals if jaccard(own, seen[name]) >= threshold), None)
+        twin = next((name for name in rivals if jaccard(own, seen[name]) >= NEARLY_SAME), None)
         if twin is not None:
             leaks.append(f"correction {example.correction_id} nearly equals {twin}, which is trained on")
     return leaks
@@ -178,10 +179,10 @@ def histogram(rows: Sequence[Encoded]) -> list[tuple[int, int]]:
     return sorted(counts.items())
 
 
-def sample(row: Encoded, tokenizer: Any, context: int = 60) -> tuple[str, str]:
-    """One row as the model sees it: the last `context` tokens of the prompt, and the labelled span."""
+def sample(row: Encoded, tokenizer: Any) -> tuple[str, str]:
+    """One row as the model sees it: the end of its prompt, and the answer with its end of turn."""
     start = row.completion_mask.index(1)
-    return tokenizer.decode(row.input_ids[max(0, start - context) : start]), tokenizer.decode(row.input_ids[start:])
+    return tokenizer.decode(row.input_ids[max(0, start - CONTEXT) : start]), tokenizer.decode(row.input_ids[start:])
 
 
 def check_weights(memory: Memory, bits: str) -> list[Finding]:

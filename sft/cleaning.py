@@ -10,6 +10,7 @@ from emendo.records import Correction
 from rag.citations import CITATION
 
 _WORD = re.compile(r"\w+")
+NEARLY_SAME = 0.8  # Jaccard of 5-word shingles from which on two rows say the same
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,15 @@ def _said(correction: Correction) -> str:
     return " ".join(_WORD.findall(CITATION.sub("", correction.corrected).lower()))
 
 
-def drop_near_duplicates(
-    corrections: Sequence[Correction], threshold: float = 0.8
-) -> tuple[list[Correction], list[tuple[str, str]]]:
-    """Keep the later of two rows whose question and answer share at least `threshold` (Jaccard) of their 5-word shingles."""
+def drop_near_duplicates(corrections: Sequence[Correction]) -> tuple[list[Correction], list[tuple[str, str]]]:
+    """Keep the later of two rows whose question and answer are nearly the same; (kept, [(correction_id, reason)])."""
     kept: list[tuple[Correction, set[str]]] = []
     dropped: list[tuple[str, str]] = []
     holders: dict[str, set[str]] = {}  # shingle -> ids of kept rows, so that only rows that share one are compared
     for correction in reversed(corrections):
         own = shingles(correction.question) | shingles(correction.corrected)
         rivals = {other for shingle in own for other in holders.get(shingle, ())}
-        twin = next((c for c, s in kept if c.correction_id in rivals and jaccard(own, s) >= threshold), None)
+        twin = next((c for c, s in kept if c.correction_id in rivals and jaccard(own, s) >= NEARLY_SAME), None)
         if twin is not None:
             dropped.append((correction.correction_id, f"near-duplicate of {twin.correction_id}"))
             continue
@@ -84,7 +83,7 @@ def drop_near_duplicates(
     return [correction for correction, _ in reversed(kept)], dropped
 
 
-def twins(correction: Correction, others: Sequence[Correction], threshold: float = 0.8) -> list[Correction]:
+def twins(correction: Correction, others: Sequence[Correction]) -> list[Correction]:
     """The other corrections of the same question and product, or whose question and answer are nearly these."""
     own = shingles(correction.question) | shingles(correction.corrected)
     asked = _asked(correction)
@@ -92,7 +91,7 @@ def twins(correction: Correction, others: Sequence[Correction], threshold: float
         other
         for other in others
         if other.correction_id != correction.correction_id
-        and (_asked(other) == asked or jaccard(own, shingles(other.question) | shingles(other.corrected)) >= threshold)
+        and (_asked(other) == asked or jaccard(own, shingles(other.question) | shingles(other.corrected)) >= NEARLY_SAME)
     ]
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from emendo.hf_model import check_adapter, load_base, stop_token_ids
+from emendo.base_model import load_base, stop_token_ids
+from emendo.hf_model import check_adapter
 from emendo.records import AdapterCard, Correction, content_id
 from emendo.store import now
 from sft.adapters import read_card
@@ -17,7 +18,7 @@ from sft.threads import use_free_cores
 from sft.train import Progress, TuneSettings, forgetting, publish
 
 MakeRows = Callable[[Any, set[int]], list[Any]]  # (tokenizer, stop_ids) -> rows for the trainer
-MakeTrainer = Callable[..., Any]  # (model, tokenizer, rows, run, progress) -> a trainer, not yet run
+MakeTrainer = Callable[[Any, Any, list[Any], Path], Any]  # (model, tokenizer, rows, run folder) -> a trainer, not yet run
 
 
 def continue_adapter(
@@ -28,7 +29,6 @@ def continue_adapter(
     learned: Mapping[str, Correction],
     make_rows: MakeRows,
     make_trainer: MakeTrainer,
-    progress: Progress,
 ) -> AdapterCard:
     """A new adapter `folder/<adapter_id>` that started as `parent`; the same call returns a finished one at once.
 
@@ -48,7 +48,7 @@ def continue_adapter(
     from peft import PeftModel
 
     rows = make_rows(tokenizer, stop_token_ids(model, tokenizer))
-    trainer = make_trainer(PeftModel.from_pretrained(model, parent, is_trainable=True), tokenizer, rows, run, progress)
+    trainer = make_trainer(PeftModel.from_pretrained(model, parent, is_trainable=True), tokenizer, rows, run)
     for parameter in trainer.model.parameters():  # TRL casts them to bf16, in which small steps are lost
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

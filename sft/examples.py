@@ -18,7 +18,7 @@ from sft.cleaning import Cleaned, clean
 class ExampleSettings:
     """[examples] in emendo.toml."""
 
-    passages: int = 4  # as many as serving shows
+    passages: int = 4  # at most; of a correction with more the lowest-ranked ones that are no evidence are left out
     # Passage orders per correction: the first as served, more ones shuffled (RAFT), so that the place tells nothing. A small
     # model lives from the place, a large one should not trust it: try 2 or 3 there.
     orders: int = 1
@@ -26,7 +26,7 @@ class ExampleSettings:
     refusal_share: float = 0.12  # of the answered corrections also shown without their evidence, to be refused
     validation_share: float = 0.1  # of the clusters
     thumbs_up: bool = False  # learn the answers that users liked and nobody corrected, as approved answers
-    seed: int = 7
+    seed: int = 7  # of orders, wordings and split
 
     def __post_init__(self) -> None:
         if not 0 <= self.augment <= MOST:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emendo.hf_model import check_adapter, load_base
+from emendo.base_model import load_base
+from emendo.hf_model import check_adapter
 from emendo.records import Chunk, UserError
 from rag.prompt import build_messages
 from sft.adapters import read_card

@@ -19,12 +19,12 @@ from sft.train import Progress
 class PreferenceSettings:
     """[preference] in emendo.toml."""
 
-    learning_rate: float = 2e-5
+    learning_rate: float = 2e-5  # at the start; falls linearly
     beta: float = 0.1  # how dear it is to move away from the adapter that was there before
     sft_weight: float = 1.0  # of the correction's own likelihood, which plain DPO may lower (arXiv 2402.13228)
     batch_size: int = 4  # pairs per step
-    epochs: float = 1.0
-    seed: int = 7
+    epochs: float = 1.0  # passes over the pairs
+    seed: int = 7  # of dropout and order
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "beta", "batch_size", "epochs"):
@@ -51,7 +51,7 @@ def prefer(
     def rows(tokenizer: Any, stop_ids: set[int]) -> list[Any]:
         return make_pairs(data, corrections, tokenizer, stop_ids)
 
-    def trainer(model: Any, tokenizer: Any, pairs: list[Any], run: Path, progress: Progress) -> Any:
+    def trainer(model: Any, tokenizer: Any, pairs: list[Any], run: Path) -> Any:
         from trl import DPOConfig, DPOTrainer
 
         config = DPOConfig(
@@ -64,7 +64,7 @@ def prefer(
 
     used = [corrections[example.correction_id] for example in data.train]
     learned = dict(zip(data.hashes, used, strict=True))
-    return continue_adapter(parent, folder, "preference", settings, learned, rows, trainer, progress)
+    return continue_adapter(parent, folder, "preference", settings, learned, rows, trainer)
 
 
 def make_pairs(

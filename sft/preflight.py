@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emendo.base_model import load_base, stop_token_ids
 from emendo.chat_models import resolve_base
-from emendo.hf_model import load_base, stop_token_ids
 from emendo.records import Correction
 from sft.check import Finding, check_data, check_rows, check_step, check_weights, histogram, sample
 from sft.estimate import memory_of

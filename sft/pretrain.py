@@ -133,7 +133,7 @@ def _model(settings: PretrainSettings, work: Path, pages: Sequence[Manual], resu
     if not settings.start:
         tokenizer = _tokenizer(settings, work, pages, resume)
         return tokenizer, build_model(tokenizer, settings.seed, settings.size)
-    from emendo.hf_model import load_base
+    from emendo.base_model import load_base
 
     model, tokenizer = load_base(settings.start, "fp32")
     return tokenizer, model.train()

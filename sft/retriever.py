@@ -33,12 +33,12 @@ Progress = Callable[[str, int, int], None]
 class RetrieverSettings:
     """[retriever] in emendo.toml."""
 
-    epochs: int = 2
+    epochs: int = 2  # passes over the pairs
     batch_size: int = 32  # also the number of passages each question is told apart from
-    learning_rate: float = 3e-5
+    learning_rate: float = 3e-5  # highest, after the warm-up
     max_tokens: int = 160  # read of a passage while training; indexing reads all it can
     held_out: float = 0.2  # share of the sections that is judged on and not learned
-    seed: int = 0
+    seed: int = 0  # of order and split
 
 
 @dataclass(frozen=True)

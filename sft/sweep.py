@@ -24,13 +24,13 @@ from sft.train import TuneSettings, tune, with_loss
 class SweepSettings:
     """[sweep] in emendo.toml."""
 
-    trials: int = 12
+    trials: int = 12  # runs in all, the first with the settings as they are
     span: float = 8.0  # learning rates from the default divided by this to the default times this
-    ranks: str = "8,16,32"
-    epochs: str = "1,2,4"
+    ranks: str = "8,16,32"  # of the adapters, to choose from
+    epochs: str = "1,2,4"  # to choose from
     mixes: str = "0,0.12,0.25"  # examples.refusal_share
     share: float = 1.0  # of the training examples, for quicker trials
-    seed: int = 7
+    seed: int = 7  # of Optuna's sampler
 
     def __post_init__(self) -> None:
         if self.trials < 1 or not self.span >= 1 or not 0 < self.share <= 1:

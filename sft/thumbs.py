@@ -21,12 +21,12 @@ from sft.train import Progress
 class ThumbsSettings:
     """[thumbs] in emendo.toml."""
 
-    learning_rate: float = 2e-5
+    learning_rate: float = 2e-5  # at the start; falls linearly
     beta: float = 0.1  # how dear it is to move away from the adapter that was there before
     batch_size: int = 8  # rated answers per step; the reference point is estimated within a batch
-    epochs: int = 1
+    epochs: int = 1  # passes over the answers
     least: int = 20  # rated answers; with fewer there is too little to learn from
-    seed: int = 7
+    seed: int = 7  # of dropout and order
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "beta", "epochs"):
@@ -53,7 +53,7 @@ def learn_thumbs(parent: Path, rated: Sequence[Rated], folder: Path, settings: T
     def rows(tokenizer: Any, stop_ids: set[int]) -> list[Any]:
         return with_mismatches([encode_rated(one, tokenizer, stop_ids) for one in rated], settings)
 
-    def trainer(model: Any, tokenizer: Any, rows: list[Any], run: Path, progress: Progress) -> Any:
+    def trainer(model: Any, tokenizer: Any, rows: list[Any], run: Path) -> Any:
         from trl import KTOConfig, KTOTrainer
 
         downs = len(rated) - ups
@@ -67,7 +67,7 @@ def learn_thumbs(parent: Path, rated: Sequence[Rated], folder: Path, settings: T
         return build(KTOTrainer, model, tokenizer, rows, config, progress)
 
     learned = {content_id(*(message["content"] for message in one.prompt), one.text, str(one.liked)): one.row for one in rated}
-    return continue_adapter(parent, folder, "thumbs", settings, learned, rows, trainer, progress)
+    return continue_adapter(parent, folder, "thumbs", settings, learned, rows, trainer)
 
 
 def check_thumbs(rated: Sequence[Rated], settings: ThumbsSettings) -> int:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from emendo.base_model import load_base, stop_token_ids
 from emendo.chat_models import BUNDLED, resolve_base
 from emendo.files import weights_sha256
-from emendo.hf_model import load_base, stop_token_ids
 from emendo.records import AdapterCard, Correction, UserError, content_id, to_json
 from emendo.store import now
 from rag.prompt import PROMPT_VERSION
@@ -33,9 +33,9 @@ from sft.threads import use_free_cores
 class TuneSettings:
     """[tune] in emendo.toml."""
 
-    bits: Literal["auto", "nf4", "bf16", "fp32"] = "nf4"  # auto: bf16 where the weights fit twice, else nf4
-    rank: int = 16
-    alpha: int = 32
+    bits: Literal["auto", "nf4", "bf16", "fp32"] = "nf4"  # auto: bf16 where half of the free memory holds it, else nf4
+    rank: int = 16  # of the adapters' matrices
+    alpha: int = 32  # scale of the adapters: alpha / rank
     dropout: float = 0.05  # of the adapters' inputs
     rslora: bool = False  # scale by alpha / sqrt(rank) (arXiv 2312.03732)
     dora: bool = False  # magnitude and direction apart (arXiv 2402.09353); slower
@@ -48,9 +48,9 @@ class TuneSettings:
     batch_size: int = 4  # rows per step on the device
     accumulate: int = 1  # steps per update
     epochs: float = 2.0  # more makes a model recite a few hundred corrections and forget the rest
-    warmup_share: float = 0.05
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
+    warmup_share: float = 0.05  # of the updates, while the rate rises
+    weight_decay: float = 0.0  # of AdamW
+    max_grad_norm: float = 1.0  # gradients are clipped to it
     neftune: float = 0.0  # noise on the embeddings (arXiv 2310.05914); 5 is usual, 0 is off
     validations: int = 4  # per run
     keep_best: bool = False  # publish the weights with the lowest validation loss, not the last ones
@@ -58,8 +58,8 @@ class TuneSettings:
     # What is learned of an answer: its tokens, or for a model that is served verbatim the choices among the units of its passages
     # (sft/choice_loss.py); auto: choices for the bundled model.
     loss: Literal["auto", "tokens", "choices"] = "auto"
-    max_tokens: int = 2048  # longer examples are an error, never cut
-    save_steps: int = 50
+    max_tokens: int = 2048  # longer rows lose their lowest-ranked passages, never their answer; else it is an error
+    save_steps: int = 50  # updates between checkpoints
     replay: float = 0.0  # share of rows that are the base's own answers to general prompts, against forgetting
     # Share of rows that are text the base wrote by itself, against forgetting; None: 0.1 where choices are learned, else 0.
     replay_text: float | None = None
@@ -67,7 +67,7 @@ class TuneSettings:
     general: str = ""  # text file on which forgetting is measured; "" for data/general.txt
     checkpointing: bool = False  # gradient checkpointing: less memory, about 1.4x slower
     log_to: Literal["none", "tensorboard", "mlflow", "trackio"] = "none"
-    seed: int = 7
+    seed: int = 7  # of adapters, dropout and order
 
     def __post_init__(self) -> None:
         positive = (

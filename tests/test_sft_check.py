@@ -10,8 +10,8 @@ import pytest
 from conftest import make_chunk
 from test_sft_trainer import silent
 
+from emendo.base_model import load_base, stop_token_ids
 from emendo.cli import main
-from emendo.hf_model import load_base, stop_token_ids
 from emendo.records import Correction, Hit, UserError
 from rag.prompt import REFUSAL
 from sft.check import check_data, check_rows, check_step, find_leaks, require

@@ -11,8 +11,9 @@ import pytest
 import torch
 from test_sft_train import QUICK, variants
 
+from emendo.base_model import load_base, stop_token_ids
 from emendo.chat_models import BUNDLED
-from emendo.hf_model import HFChatModel, load_base, stop_token_ids
+from emendo.hf_model import HFChatModel
 from emendo.records import UserError
 from emendo.verbatim import VerbatimPlan, stop_probability, tree_logprobs
 from rag.answer import to_langchain

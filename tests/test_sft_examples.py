@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from emendo.hf_model import stop_token_ids
+from emendo.base_model import stop_token_ids
 from emendo.records import Answer, UserError
 from rag.prompt import REFUSAL, build_messages
 from sft.cleaning import clean
@@ -190,3 +190,27 @@ def test_stop_ids_come_from_the_generation_config(tiny_model):
     assert stop_token_ids(model, tokenizer) == {1}
     model.generation_config.eos_token_id = [1, 4]
     assert stop_token_ids(model, tokenizer) == {1, 4}
+
+
+def test_imported_rows_show_the_passages_as_the_model_is_shown_them(tmp_path, monkeypatch, capsys):
+    from emendo.cli import main
+
+    monkeypatch.setenv("EMENDO_EMBEDDER", "hash")
+    monkeypatch.setenv("EMENDO_WORKSPACE", str(tmp_path / "w"))
+    parts = [
+        f"The {part} of the kettle is made of steel and is cleaned with a cloth." for part in ("lid", "base", "spout", "body")
+    ]
+    care = "\n\n".join(f"## Care {n}\n\nDescale the kettle every {n} months. " + " ".join(parts) for n in range(3, 8))
+    (tmp_path / "kettle.md").write_text(f"# Kettle K1\n\n{care}\n")
+    row = {"question": "how often do i descale the kettle", "corrected": "Every 4 months."}
+    (tmp_path / "light.jsonl").write_text(json.dumps(row | {"evidence": ["Descale the kettle every 4 months."]}))
+    assert main(["index", str(tmp_path / "kettle.md")]) == 0
+    shown = []
+    for model in ([], ["--model", "hf:some/other"]):
+        assert main(["corrections", "import", str(tmp_path / "light.jsonl"), *model]) == 0
+        assert main(["corrections", "export", str(tmp_path / "out.jsonl")]) == 0
+        shown.append([hit.chunk.text for hit in read_corrections(tmp_path / "out.jsonl")[-1].hits])
+    bundled, other = shown
+    assert len(bundled) == 2 and all(text.count(".") <= 3 for text in bundled), "cut to three sentences, as it is served"
+    assert len(other) == 4 and all(text.count(".") == 5 for text in other)
+    assert any("every 4 months" in text for text in bundled)

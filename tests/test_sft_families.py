@@ -8,8 +8,9 @@ import pytest
 from conftest import PASSAGES
 from families import FAMILIES, MISTRAL, SMOLLM3, Family, make_family
 
+from emendo.base_model import load_base, stop_token_ids
 from emendo.chat_template import folds_system, render
-from emendo.hf_model import HFChatModel, load_base, stop_token_ids
+from emendo.hf_model import HFChatModel
 from emendo.records import Example
 from rag.answer import to_langchain
 from rag.prompt import build_messages

@@ -8,8 +8,9 @@ import pytest
 from test_sft_train import variants
 from test_sft_trainer import SHORT, silent
 
+from emendo.base_model import load_base, stop_token_ids
 from emendo.config import load_settings
-from emendo.hf_model import HFChatModel, load_base, stop_token_ids
+from emendo.hf_model import HFChatModel
 from emendo.records import UserError
 from sft.examples import ExampleSettings, build_examples
 from sft.preference import PreferenceSettings, make_pairs, prefer

@@ -11,7 +11,7 @@ import torch
 from test_sft_train import variants
 from test_sft_trainer import SHORT, losses, silent
 
-from emendo.hf_model import load_base, stop_token_ids
+from emendo.base_model import load_base, stop_token_ids
 from emendo.records import UserError
 from sft.examples import ExampleSettings, build_examples
 from sft.replay import general_loss, replay_rows, text_rows

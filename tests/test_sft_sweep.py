@@ -101,3 +101,26 @@ def test_a_settings_file_stands_between_the_workspace_and_set(tmp_path, capsys):
     assert (found.rank, found.epochs, found.seed) == (8, 3.0, 1)
     assert main(["--workspace", str(tmp_path), "--set-file", str(tmp_path / "no.toml"), "tune", "check"]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_sweep_tunes_with_the_loss_that_a_run_would_have(tmp_path, monkeypatch, correction):
+    """A model that is served verbatim learns choices in `emendo tune`, so also in the sweep."""
+    from emendo.cli import main
+    from emendo.config import open_workspace
+    from emendo.records import UserError
+    from sft.corrections import write_corrections
+
+    losses = []
+
+    def stop(*given):
+        losses.append(given[4].loss)
+        raise UserError("far enough")
+
+    monkeypatch.setattr("sft.sweep.sweep", stop)
+    monkeypatch.setenv("EMENDO_WORKSPACE", str(tmp_path))
+    write_corrections(tmp_path / "c.jsonl", [correction])
+    assert main(["corrections", "import", str(tmp_path / "c.jsonl")]) == 0
+    assert main(["sweep", "--model", "hf:some/model"]) == 2
+    open_workspace(str(tmp_path)).settings.write_text("[answer]\nverbatim = true\n")
+    assert main(["sweep", "--model", "hf:some/model"]) == 2
+    assert losses == ["auto", "choices"]

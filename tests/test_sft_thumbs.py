@@ -10,9 +10,10 @@ import torch
 from test_sft_train import variants
 from test_sft_trainer import SHORT, silent
 
+from emendo.base_model import load_base, stop_token_ids
 from emendo.cli import main
 from emendo.config import load_settings
-from emendo.hf_model import HFChatModel, load_base, stop_token_ids
+from emendo.hf_model import HFChatModel
 from emendo.records import Answer, UserError
 from emendo.scripted_model import ScriptedChatModel
 from emendo.store import Store, now

@@ -83,7 +83,7 @@ def test_gradients_are_equal_before_and_after_an_evaluation(tiny_model):
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from emendo.hf_model import load_base
+    from emendo.base_model import load_base
 
     model, _ = load_base(str(tiny_model), "nf4", training=True)
     model = get_peft_model(model, LoraConfig(target_modules="all-linear", init_lora_weights=False))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from test_sft_train import QUICK, variants
 
-from emendo.hf_model import load_base
+from emendo.base_model import load_base
 from emendo.records import UserError
 from sft.checkpoints import last_whole
 from sft.encoding import Encoded

@@ -14,7 +14,7 @@ import torch
 from test_sft_train import variants
 from test_sft_trainer import SHORT, losses, make_trainer, silent
 
-from emendo.hf_model import load_base
+from emendo.base_model import load_base
 from emendo.records import UserError, to_json
 from sft.adapters import find_adapter
 from sft.arguments import learning_rate_for

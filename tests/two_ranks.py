@@ -1,25 +1,33 @@
-"""What test_sft_distributed.py starts twice: a DDP run of the trainer, then raw FSDP2. Rank 0 writes the losses as JSON."""
+"""What test_sft_distributed.py starts twice: DDP runs of the trainer, then raw FSDP2. Rank 0 writes the losses as JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from emendo.hf_model import load_base
+from emendo.base_model import load_base
 from sft.encoding import Encoded
 from sft.train import TuneSettings, build_trainer
 
-ROWS = [Encoded([5 + (7 * n + i) % 250 for i in range(n)], [0] * (n - 9 + n % 5) + [1] * (9 - n % 5)) for n in range(24, 48, 2)]
+TOKENS = [Encoded([5 + (7 * n + i) % 250 for i in range(n)], [0] * (n - 9 + n % 5) + [1] * (9 - n % 5)) for n in range(24, 48, 2)]
+# Three of four rows learn choices, of 2 to 4 ids a token; a batch has rows of both kinds.
+CHOICES = [
+    replace(row, allowed=[[i, *range(1, 2 + i % 3)] for i in row.input_ids[-row.labelled :]] if n % 4 else [])
+    for n, row in enumerate(TOKENS)
+]
+ROWS = {"tokens": TOKENS, "choices": CHOICES}
 
 
-def tuned_losses(model: str, run: Path, batch_size: int) -> list[float]:
-    """Training losses, then the validation loss, of one epoch in NF4."""
+def tuned_losses(model: str, loss: str, run: Path, batch_size: int) -> list[float]:
+    """Training losses, then the validation loss, of one epoch in NF4 with the loss on tokens or choices."""
+    rows = ROWS[loss]
     base, tokenizer = load_base(model, "nf4", training=True)
     settings = TuneSettings(dropout=0.0, batch_size=batch_size, epochs=1, learning_rate=1e-3, validations=1)
-    trainer = build_trainer(base, tokenizer, ROWS, ROWS[:1] * 4, run, settings, lambda *_: None)
+    trainer = build_trainer(base, tokenizer, rows, rows[1:2] * 4, run, settings, lambda *_: None)
     trainer.train()
     return [row[name] for row in trainer.state.log_history for name in ("loss", "eval_loss") if name in row]
 
@@ -55,9 +63,9 @@ def sharded_losses(model: str, ranks: int, rank: int) -> list[float]:
 
 if __name__ == "__main__":
     model, folder = sys.argv[1], Path(sys.argv[2])
-    tuned = tuned_losses(model, folder / "run", batch_size=1)
+    tuned = {loss: tuned_losses(model, loss, folder / loss, batch_size=1) for loss in ROWS}
     rank = torch.distributed.get_rank()
     sharded = sharded_losses(model, torch.distributed.get_world_size(), rank)
     if rank == 0:
-        (folder / "losses.json").write_text(json.dumps({"tuned": tuned, "sharded": sharded}))
+        (folder / "losses.json").write_text(json.dumps({**tuned, "sharded": sharded}))
     torch.distributed.destroy_process_group()
