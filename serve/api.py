@@ -105,6 +105,10 @@ def _tell_errors(app: FastAPI) -> None:
         full = isinstance(error, QueueFull)
         return error_response(429 if full else 400, str(error), KINDS[429] if full else "invalid_request_error")
 
+    async def broke(request: Request, error: Any) -> JSONResponse:  # Starlette logs it
+        return error_response(500, "something went wrong; the server's log says what", "server_error")
+
+    app.add_exception_handler(Exception, broke)
     app.add_exception_handler(StarletteHTTPException, told)
     app.add_exception_handler(HTTPException, told)
     app.add_exception_handler(RequestValidationError, invalid)

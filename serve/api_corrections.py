@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Path
 from pydantic import BaseModel, Field
 
 from emendo.accounts import User
@@ -19,8 +19,11 @@ Reason = Literal["wrong", "incomplete", "wrong_source", "should_have_refused", "
 Status = Literal["open", "approved", "rejected"]
 
 
+Id = Annotated[str, Field(max_length=64)]
+
+
 class Feedback(BaseModel):
-    answer_id: str
+    answer_id: Id
     rating: Literal["up", "down"]
     comment: str = Field("", max_length=4000)
 
@@ -28,9 +31,9 @@ class Feedback(BaseModel):
 class NewCorrection(BaseModel):
     """`evidence` are the chunk_ids of the answer's own passages that hold the right answer."""
 
-    answer_id: str
+    answer_id: Id
     corrected: str = Field("", max_length=20_000)
-    evidence: list[str] = []
+    evidence: list[Id] = []
     should_abstain: bool = False
     reason: Reason = "wrong"
 
@@ -67,7 +70,7 @@ def add_correction_routes(app: FastAPI, context: ServeContext) -> None:
         return {"number": context.store.add_correction(row), "status": row.status, "correction_id": row.correction_id}
 
     @app.patch("/corrections/{number}", tags=tags, dependencies=[needs("reviewer")])
-    def judge(number: int, verdict: Verdict, user: SignedIn) -> dict[str, Any]:
+    def judge(number: Annotated[int, Path(ge=1)], verdict: Verdict) -> dict[str, Any]:
         """Approve or reject; approved corrections are what the next tuning learns from."""
         try:
             context.store.set_correction_status(number, verdict.status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, HTTPException, Response, UploadFile
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from emendo.accounts import User
 from emendo.records import Chunk, Document, UserError
@@ -25,9 +24,9 @@ TAGS: list[str | Enum] = ["documents"]
 
 
 class SearchRequest(BaseModel):
-    query: str = Field(min_length=1, max_length=4000)
+    query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
     k: int = Field(8, ge=1, le=50)
-    product: str = ""
+    product: str = Field("", max_length=1000)
 
 
 def add_document_routes(app: FastAPI, context: ServeContext) -> None:
@@ -37,19 +36,19 @@ def add_document_routes(app: FastAPI, context: ServeContext) -> None:
 
 
 def _add_reading(app: FastAPI, context: ServeContext) -> None:
-    @app.get("/documents", tags=TAGS)
-    def documents(user: SignedIn) -> list[dict[str, Any]]:
+    @app.get("/documents", tags=TAGS, dependencies=[needs("asker")])
+    def documents() -> list[dict[str, Any]]:
         context.refresh()
         return [dataclasses.asdict(document) for document in context.documents()]
 
-    @app.get("/documents/{doc_id}", tags=TAGS)
-    def document(doc_id: str, user: SignedIn) -> dict[str, Any]:
+    @app.get("/documents/{doc_id}", tags=TAGS, dependencies=[needs("asker")])
+    def document(doc_id: str) -> dict[str, Any]:
         """The document with its passages."""
         found = _find(context, doc_id)
         return {**dataclasses.asdict(found), "chunks": [dataclasses.asdict(chunk) for chunk in _chunks(context, doc_id)]}
 
-    @app.get("/documents/{doc_id}/pages/{page}", tags=TAGS, response_class=Response)
-    def page(doc_id: str, page: int, user: SignedIn, chunk_id: str = "") -> Response:
+    @app.get("/documents/{doc_id}/pages/{page}", tags=TAGS, dependencies=[needs("asker")], response_class=Response)
+    def page(doc_id: str, page: int, chunk_id: str = "") -> Response:
         """The page of a PDF as WebP, the passage `chunk_id` boxed on it."""
         if not 1 <= page <= _find(context, doc_id).pages:
             raise HTTPException(404, f"document {doc_id!r} has no page {page}")
@@ -57,11 +56,10 @@ def _add_reading(app: FastAPI, context: ServeContext) -> None:
         if path is None or path.suffix.lower() != ".pdf":
             raise HTTPException(404, f"document {doc_id!r} has no page images")
         boxes = next((chunk.boxes for chunk in _chunks(context, doc_id) if chunk.chunk_id == chunk_id), ())
-        image = base64.b64decode(page_image(path, page, boxes).partition(",")[2])
-        return Response(image, media_type="image/webp")
+        return Response(page_image(path, page, boxes).image, media_type="image/webp")
 
-    @app.post("/search", tags=TAGS)
-    def search(asked: SearchRequest, user: SignedIn) -> list[dict[str, Any]]:
+    @app.post("/search", tags=TAGS, dependencies=[needs("asker")])
+    def search(asked: SearchRequest) -> list[dict[str, Any]]:
         """The best passages, best first, with what each stage of the search said of them."""
         context.refresh()
         retriever = context.answerer.retriever

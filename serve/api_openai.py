@@ -26,7 +26,7 @@ from starlette.concurrency import run_in_threadpool
 from emendo.records import Answer, UserError
 from rag.condense import condense
 from rag.scope import chosen_scope
-from serve.auth import SignedIn
+from serve.auth import SignedIn, needs
 from serve.queue import Waiting
 from serve.recording import readable
 from serve.session import ServeContext
@@ -72,15 +72,15 @@ class EmbeddingRequest(BaseModel):
 def add_openai_routes(app: FastAPI, context: ServeContext) -> None:
     tags: list[str | Enum] = ["OpenAI-compatible"]
 
-    @app.get("/v1/models", tags=tags)
-    def models(user: SignedIn) -> dict[str, Any]:
+    @app.get("/v1/models", tags=tags, dependencies=[needs("asker")])
+    def models() -> dict[str, Any]:
         """`emendo`, and one for each product."""
         context.refresh()
         names = ["emendo", *(f"emendo/{product}" for product in context.products())]
         return {"object": "list", "data": [_model(name) for name in names]}
 
-    @app.get("/v1/models/{name:path}", tags=tags)
-    def model(name: str, user: SignedIn) -> dict[str, Any]:
+    @app.get("/v1/models/{name:path}", tags=tags, dependencies=[needs("asker")])
+    def model(name: str) -> dict[str, Any]:
         choose(context, name)
         return _model(name)
 
@@ -100,8 +100,8 @@ def add_openai_routes(app: FastAPI, context: ServeContext) -> None:
         headers = {"x-accel-buffering": "no"}
         return StreamingResponse(_stream(first, events, reply), media_type="text/event-stream", headers=headers)
 
-    @app.post("/v1/embeddings", tags=tags)
-    def embeddings(asked: EmbeddingRequest, user: SignedIn) -> dict[str, Any]:
+    @app.post("/v1/embeddings", tags=tags, dependencies=[needs("asker")])
+    def embeddings(asked: EmbeddingRequest) -> dict[str, Any]:
         """The index's own embedder; vectors have length 1."""
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if not texts or len(texts) > MOST_INPUTS:
@@ -192,7 +192,9 @@ def _extra(answer: Answer) -> dict[str, Any]:
     """What OpenAI's form has no place for."""
     facts = ("answer_id", "text", "standalone", "abstained", "confidence", "model_id", "adapter_id", "index_id", "timings")
     return {
-        "citations": [dataclasses.asdict(citation) for citation in answer.citations],
+        "citations": [
+            {**dataclasses.asdict(citation), "also_in": answer.hits[citation.n - 1].also_in} for citation in answer.citations
+        ],
         "emendo": {name: getattr(answer, name) for name in facts},
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 import sys
 import threading
@@ -36,10 +38,10 @@ def build_app(context: ServeContext) -> Any:
     day = 24 * 60 * 60
     with gr.Blocks(title="Emendo", analytics_enabled=False, fill_width=True, delete_cache=(day, day)) as app:
         brand = gr.HTML(HEADER)
-        with gr.Tabs(elem_id="pages"):
-            with gr.Tab("Chat"):
+        with gr.Tabs(elem_id="pages") as tabs:
+            with gr.Tab("Chat") as chat_tab:
                 chat = ChatPage(context)
-            with gr.Tab("Documents"):
+            with gr.Tab("Documents", id="documents"):
                 documents = DocumentsPage(context)
             with gr.Tab("Corrections") as corrections_tab:
                 corrections = CorrectionsPage(context)
@@ -49,7 +51,8 @@ def build_app(context: ServeContext) -> Any:
                 evaluations = EvaluationsPage(context)
             with gr.Tab("Status") as status_tab:
                 status = StatusPage(context)
-        chat.wire(app)
+        chat.wire(app, chat_tab)
+        chat.add.click(lambda: gr.Tabs(selected="documents"), None, tabs, show_progress="hidden")
         documents.wire(app)
         corrections.wire(corrections_tab)
         tune.wire(tune_tab)
@@ -110,7 +113,15 @@ def _server(context: ServeContext, host: str) -> Any:
     import uvicorn
 
     site = build_site(context, host)
-    return uvicorn.Server(uvicorn.Config(site, log_level="warning", timeout_graceful_shutdown=3, server_header=False))
+    server = uvicorn.Server(uvicorn.Config(site, log_level="warning", timeout_graceful_shutdown=3, server_header=False))
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    return server
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for the end of the streams that open pages hold when the server ends: each would tell a traceback."""
+    cut_off = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not (cut_off or "graceful shutdown exceeded" in record.getMessage())
 
 
 def build_site(context: ServeContext, host: str = "127.0.0.1") -> Any:

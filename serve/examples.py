@@ -13,7 +13,12 @@ _ACTIONS = (
     "uninstall update upgrade use verify"
 ).split()
 _DULL = re.compile(
-    r"^(table of )?contents|^(index|introduction|overview|notes?)$|^about|copyright|licen[cs]e|^appendix| (and|or) \w+ing\b", re.I
+    r"^(table of )?contents|^(index|introduction|overview|notes?|operating systems?)$|^about|copyright|licen[cs]e|^appendix"
+    r"| (and|or) \w+ing\b",
+    re.I,
+)
+_OF_A_NAME = re.compile(
+    r"^(conditions?|information|instructions?|kits?|modes?|ranges?|systems?|temperatures?|times?|tools?|voltages?)$", re.I
 )
 _NUMBERING = re.compile(r"^(?:chapter|section|part)?\s*[\dA-Z]{0,2}(?:\.\d+)*[.:)]?\s+(?=[A-Z])", re.I)
 
@@ -40,7 +45,7 @@ def question_of(heading: str) -> str:
     heading = heading.lower() if heading.isupper() and " " in heading else heading
     first, _, rest = heading.partition(" ")
     action = _action(first.lower())
-    if action and rest:
+    if action and rest and not _OF_A_NAME.search(rest):  # "Charging time" is no instruction
         return f"How do I {action} {_uncapitalised(rest)}?"
     return f"What does the manual say about {_uncapitalised(heading)}?"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from emendo.config import Workspace
@@ -30,8 +31,13 @@ class AnswerMemory:
         self._refreshing = threading.Lock()
         self._known: tuple[Any, list[Correction], Any] = (None, [], None)  # what it was made of, corrections, their vectors
 
-    def recall(self, question: str, standalone: str, product: str, retriever: Retriever, adapter_id: str) -> Answer | None:
-        """The approved answer to this question; None where none is near enough, or its evidence is not in the index any more."""
+    def recall(
+        self, question: str, standalone: str, product: Callable[[], str], retriever: Retriever, adapter_id: str
+    ) -> Answer | None:
+        """The approved answer to this question; None where none is near enough, or its evidence is not in the index any more.
+
+        `product` tells what to search, "" for all; it is called for a near question only, for it may have to search itself.
+        """
         rows, vectors = self._refresh(retriever, adapter_id)
         if not rows:
             return None
@@ -41,7 +47,7 @@ class AnswerMemory:
         row = rows[best]
         if _words(row.question) != _words(standalone) and (cosine < SAME or _codes(row.question) != _codes(standalone)):
             return None
-        found = retriever.search(standalone, 1, product)
+        found = retriever.search(standalone, 1, product())
         held = [hit.chunk for hit in row.hits if hit.chunk.chunk_id in row.evidence]
         if not found or found[0].chunk.doc_id not in {chunk.doc_id for chunk in held}:
             return None  # asked of another product

@@ -79,9 +79,9 @@ def drop_question(store: Store, conversation_id: str, answer_id: str) -> str:
     return ""
 
 
-def readable(question: str) -> str:
+def readable(text: str) -> str:
     """Without control characters and halves of characters: pasted files hold them, and no database takes them all."""
-    return _UNREADABLE.sub("", question).strip()
+    return _UNREADABLE.sub("", text).strip()
 
 
 def title_of(question: str, most: int = 60) -> str:

@@ -15,11 +15,14 @@ from markdown_it import MarkdownIt
 
 from emendo.records import Answer, Chunk, Hit
 from serve.memory import APPROVED
+from serve.page_images import PageImage
 
 _MARK = re.compile(r"\s*\[(\d{1,2})\]")
 _PLAIN = ["image", "link", "autolink", "reference", "html_block", "html_inline", "fence", "code", "lheading"]
 _markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(_PLAIN).enable("table")
 SHORT = 12  # characters; a shorter quote is found by chance
+_OPTION = re.compile(r"(?<![\w-])--?[^\W\d_][\w-]*")  # of a command: --no-serve
+NAMED = 3  # products named of those whose manuals say the same
 
 
 def escape(text: str) -> str:
@@ -98,7 +101,12 @@ def answer_text(text: str, hits: Sequence[Hit]) -> str:
 
     blocks = groupby(text.splitlines(), key=_is_row)
     parts = [_rows_html(list(lines), hits) if row else _markdown.render("\n".join(lines)) for row, lines in blocks]
-    return _MARK.sub(mark, "".join(parts))
+    return _MARK.sub(mark, _whole_options("".join(parts)))
+
+
+def _whole_options(text: str) -> str:
+    """HTML whose options of commands do not break at their hyphens; no attribute of it may have a value like one."""
+    return _OPTION.sub(r'<span class="option">\g<0></span>', text)
 
 
 def _is_row(line: str) -> bool:
@@ -167,10 +175,20 @@ def source_card(answer: Answer, n: int) -> str:
     section = short_section(chunk)
     return (
         f'<article class="source" id="source-{n}"><header><span class="number">{n}</span>'
-        f"<span><b>{escape(chunk.title)}</b>{f'<br><span>{escape(section)}</span>' if section else ''}</span></header>"
+        f"<span><b>{escape(chunk.title)}</b>{f'<br><span>{escape(section)}</span>' if section else ''}"
+        f"{_same_in(answer.hits[n - 1].also_in)}</span></header>"
         f'<div class="passage">{passage_html(chunk.text, [c.quote for c in quotes])}</div>'
         f"<footer>{badge}{page}</footer></article>"
     )
+
+
+def _same_in(products: Sequence[str]) -> str:
+    """The other products whose manuals say the same word for word; of many the first ones, all when pointed at."""
+    if not products:
+        return ""
+    left = len(products) - NAMED
+    names = f"{', '.join(products[:NAMED])} and {left} more" if left > 1 else ", ".join(products)
+    return f'<br><span title="{escape(", ".join(products))}">The same in: {escape(names)}</span>'
 
 
 def passage_html(text: str, quotes: Sequence[str] = ()) -> str:
@@ -187,7 +205,7 @@ def passage_html(text: str, quotes: Sequence[str] = ()) -> str:
             rows = []
         if line.strip():
             parts.append(f"<p>{_marked(line, quotes)}</p>")
-    return "".join(parts)
+    return _whole_options("".join(parts))
 
 
 def _marked(line: str, quotes: Sequence[str]) -> str:
@@ -222,6 +240,11 @@ def facts_html(facts: Iterable[tuple[str, str]]) -> str:
     return '<dl class="facts">' + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts) + "</dl>"
 
 
+def minute(at: str) -> str:
+    """`2026-11-21 19:01 UTC` of a time in ISO 8601, UTC; "" of none."""
+    return f"{at[:16].replace('T', ' ')} UTC" if at else ""
+
+
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
@@ -231,18 +254,21 @@ def _one_block(block: str) -> str:
     return block.replace("\n", "&#10;")
 
 
-def page_html(chunk: Chunk, hit: int, page: int, pages: int, image: str) -> str:
-    """The page view: previous, next and close, then the page's image (a data URL)."""
+def page_html(chunk: Chunk, hit: int, drawn: PageImage, pages: int) -> str:
+    """The page view: previous, next, larger or smaller and close, then the page's image."""
+    page = drawn.page
 
     def turn(to: int, label: str) -> str:
         off = "" if 1 <= to <= pages else " disabled"
         return f'<button type="button" data-hit="{hit}" data-page="{to}"{off}>{label}</button>'
 
+    size = '<button type="button" class="enlarge">Enlarge</button><button type="button" class="shrink">Smaller</button>'
     close = '<button type="button" data-hit="-1">Close</button>'
     title = f"<span><b>{escape(chunk.title)}</b> · page {page} of {pages}</span>"
-    head = f"<header>{title}<span>{turn(page - 1, '‹ Previous')}{turn(page + 1, 'Next ›')}{close}</span></header>"
-    return f'<div class="page-view">{head}<img src="{image}" alt="Page {page} of {escape(chunk.title)}"></div>'
+    head = f"<header>{title}<span>{turn(page - 1, '‹ Previous')}{turn(page + 1, 'Next ›')}{size}{close}</span></header>"
+    image = f'<img src="{drawn.url}" alt="Page {page} of {escape(chunk.title)}" data-top="{drawn.top:.4f}">'
+    return f'<div class="page-view">{head}{image}</div>'
 
 
-def note_html(text: str) -> str:
-    return f'<p class="note" role="status">{escape(text)}</p>'
+def note_html(text: str, failed: bool = False) -> str:
+    return f'<p class="note{" failed" * failed}" role="status">{escape(text)}</p>'

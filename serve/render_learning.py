@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emendo.records import AdapterCard, content_id
-from serve.render import escape, facts_html, note_html
+from serve.render import escape, facts_html, minute, note_html
 from serve.render_pages import diff_html, progress_html
 from serve.tune_job import TuneState
 
@@ -17,6 +17,7 @@ BADGES = {
 }
 WORDS = {"ok": "ok", "note": "note", "fail": "mend this"}
 OF_THE_DATA = {"examples", "validation", "left out", "duplicates", "contradictions", "leaks"}  # shown whenever the page is
+EVALUATE = "emendo eval run --questions QUESTIONS.jsonl"
 SHOWN = 40  # answers that changed, shown on the page; the report has all
 
 
@@ -46,10 +47,15 @@ def job_html(state: TuneState, stopped_at: int) -> str:
             return progress_html(f"{name}: reading the corrections, loading the model", 0, 0)
         return progress_html(f"Tuning{_left(state.steps)}: step", done, total)
     if state.error:
-        kept = f" With the same corrections and settings it goes on from step {stopped_at}." if stopped_at else ""
-        return note_html(f"{name} of {_day(state.at)}: {state.error}.{kept}")
+        kept = stopped_at and "goes on" not in state.error  # a run that was asked to stop says so itself
+        more = f" With the same corrections and settings it goes on from step {stopped_at}." if kept else ""
+        return note_html(f"{name} of {_day(state.at)}: {state.error}.{more}")
+    if state.adapter and not state.steps:
+        return note_html(
+            f"Adapter {state.adapter} has learned the same corrections with the same settings: there is nothing to run."
+        )
     if state.adapter:
-        return note_html(f"Tuning of {_day(state.at)} made adapter {state.adapter}. Evaluate it before it serves.")
+        return note_html(f"Tuning of {_day(state.at)} made adapter {state.adapter}. Evaluate it before it serves: {EVALUATE}")
     if state.findings:
         return f"<h3>Check of {_day(state.at)}</h3>" + findings_html([f for f in state.findings if f["name"] not in OF_THE_DATA])
     return ""
@@ -104,7 +110,9 @@ def report_html(report: Mapping[str, Any], link: str) -> str:
     facts.append(("Attempts on these questions", str(report["attempts"])))
     gate = table_html(("Condition", "", "What was measured"), rows)
     metrics = f"<details><summary>All metrics before and after</summary>{_metrics_html(report)}</details>"
-    return f"{verdict}{gate}{metrics}{facts_html(facts)}{whole}"
+    how = [(heading.capitalize(), told) for heading, told in report.get("method", {}).items()]  # older reports have none
+    tested = f"<details><summary>How it was tested</summary>{facts_html(how)}</details>" if how else ""
+    return f"{verdict}{gate}{metrics}{tested}{facts_html(facts)}{whole}"
 
 
 def _metrics_html(report: Mapping[str, Any]) -> str:
@@ -162,7 +170,7 @@ def promotions_html(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _day(at: str) -> str:
-    return escape(at[:16].replace("T", " "))
+    return escape(minute(at))
 
 
 def _minutes(seconds: float) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from emendo.records import Chunk, Correction, Document
-from serve.render import escape, note_html, passage_html, place
+from serve.render import escape, minute, note_html, passage_html, place
 from sft.faults import Fault
 
 _CODE = re.compile(r"`([^`]+)`")
@@ -31,7 +31,8 @@ def correction_html(
     cards = "".join(_evidence_card(n, chunk) for n, chunk in ticked)
     cure = _CODE.sub(r"<code>\1</code>", escape(fault.cure))
     evidence = cards or f'<p class="muted">{_no_evidence(correction)}</p>'
-    who = " · ".join(part for part in (correction.author, correction.at[:16].replace("T", " "), correction.reason) if part)
+    reason = correction.reason.replace("_", " ")
+    who = " · ".join(part for part in (correction.author, minute(correction.at), reason) if part)
     return (
         f'<div class="correction"><header><span class="badge {correction.status}">{correction.status}</span>'
         f'<span class="muted">No. {number} · {escape(who)}</span></header><h3>{escape(correction.question)}</h3>'
@@ -111,6 +112,7 @@ def chunks_html(chunks: Sequence[Chunk]) -> str:
 
 
 def progress_html(stage: str, done: int, total: int) -> str:
-    count = f" {done} of {total}" if total else ""
-    bar = f'<progress value="{done}" max="{total}"></progress>' if total else "<progress></progress>"
+    """Of a single thing nothing is counted: it is either under way or done."""
+    count = f" {done} of {total}" if total > 1 else ""
+    bar = f'<progress value="{done}" max="{total}"></progress>' if total > 1 else "<progress></progress>"
     return f'<div class="progress" role="status"><span>{escape(stage)}{count}</span>{bar}</div>'

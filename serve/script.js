@@ -1,4 +1,4 @@
-// A citation mark in an answer leads to its passage; "Copy" takes the answer as plain text.
+// A citation mark in an answer leads to its passage, "Copy" takes the answer as plain text, a page can fill the window.
 (() => {
   if (window.emendoReady) return; // Gradio puts the head into the page twice
   window.emendoReady = true;
@@ -23,6 +23,20 @@
     if (mark) { event.preventDefault(); event.stopPropagation(); show(mark); }
     if (button) { event.preventDefault(); event.stopPropagation(); copy(button); }
   };
+  // A page fills the window until it is made smaller or closed.
+  const resize = (event) => {
+    const view = document.getElementById("page-view");
+    const large = event.target.closest?.("#page-view .enlarge, #page-view:not(.large) img");
+    const small = event.key === "Escape" || event.target.closest?.("#page-view .shrink, #page-view [data-hit='-1']");
+    if (!large && !(small && view?.matches(".large"))) return;
+    view.classList.toggle("large", Boolean(large));
+    view.querySelector(large ? ".shrink" : ".enlarge")?.focus();
+    const image = view.querySelector("img");
+    if (large && image) { // what is marked stands a third down the window
+      const page = image.getBoundingClientRect();
+      view.scrollTop += page.top + image.dataset.top * page.height - view.clientHeight / 3;
+    }
+  };
   // A long passage opens at its quoted sentence.
   const openAtQuote = () => document.querySelectorAll(".passage:not(.opened)").forEach((passage) => {
     passage.classList.add("opened");
@@ -44,5 +58,9 @@
   watch.observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
   document.addEventListener("toggle", reachScrollers, true);
   document.addEventListener("click", act, true);
-  document.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") act(event); }, true);
+  document.addEventListener("click", resize);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") act(event);
+    if (event.key === "Escape") resize(event);
+  }, true);
 })();

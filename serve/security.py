@@ -27,7 +27,7 @@ PUBLIC = re.compile(
 )
 # What Gradio's pages ask for. Its file cache, proxy and streams are closed: they serve one user's file to another.
 GRADIO = re.compile(
-    r"/$|/(config|manifest\.json)$"
+    r"/$|/(config|manifest\.json|pwa_icon)$"
     r"|/gradio_api/(info|queue/(join|data)|upload|upload_progress|heartbeat/[^/]+|reset|cancel|startup-events|app_id)/?$"
 )
 # Gradio's pages carry inline scripts and make functions from text; the fonts and pictures are its own or inside the page.

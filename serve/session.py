@@ -23,6 +23,7 @@ from rag.condense import condense
 from rag.index import Index, open_index
 from rag.retrieve import Retriever
 from rag.snapshot import current_id
+from rag.turns import turn_of
 from serve.auth import check_owner, require, shown
 from serve.memory import AnswerMemory
 from serve.metrics import Metrics
@@ -36,8 +37,8 @@ from sft.corrections import shown_passage
 class ServeSettings:
     """[serve] in emendo.toml."""
 
-    max_question_chars: int = 4000
-    max_file_mb: int = 200
+    max_question_chars: int = 4000  # a longer question is refused
+    max_file_mb: int = 200  # a larger upload is refused
     # Answers worked on at the same time, the rest wait and see their place; None: 48 for models that write in batches or on
     # another server, else 2.
     answers_at_once: int | None = None
@@ -126,8 +127,12 @@ class ServeContext:
         now = self.answerer
         if now.retriever is None or not self.settings.answer_memory:
             return None
-        standalone = condense(question, turns[-now.settings.history_turns :] if now.settings.history_turns else ())
-        return self.memory.recall(question, standalone, product, now.retriever, now.adapter_id)
+        retriever, history = now.retriever, turns if now.settings.history_turns else ()
+
+        def about() -> str:
+            return turn_of(retriever, question, history, product).product
+
+        return self.memory.recall(question, condense(question, history), about, retriever, now.adapter_id)
 
     def adapters(self) -> list[str]:
         """The adapters that the serving model can take, the newest first; none for a model that takes none."""

@@ -67,12 +67,21 @@ class TuneJob:
             except BlockingIOError as error:
                 raise UserError("a tuning run or its check is under way already; wait for its end, or stop it") from error
             given = {"workspace": str(self._workspace.root), "database": self._database, "kind": kind}
-            command = [sys.executable, "-m", "serve.tune_job", json.dumps(given | dataclasses.asdict(request))]
+            command = [sys.executable, "-m", "serve.tune_job"]
             with self._log.open("w", encoding="utf-8") as out, (self.folder / "errors.log").open("w") as errors:
                 # The open lock goes on in the child: it is held until that ends, also when this server has gone.
                 self._child = subprocess.Popen(
-                    command, cwd=ROOT, stdout=out, stderr=errors, pass_fds=[lock.fileno()], start_new_session=True
+                    command,
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=errors,
+                    pass_fds=[lock.fileno()],
+                    start_new_session=True,
                 )
+                assert self._child.stdin
+                with self._child.stdin as told:  # not as an argument: the database's address may hold a password
+                    told.write(json.dumps(given | dataclasses.asdict(request)).encode())
                 out.write(json.dumps({"kind": kind, "at": now(), "pid": self._child.pid}) + "\n")
 
     def stop(self) -> None:
@@ -135,7 +144,7 @@ class TuneJob:
 
 def main() -> None:
     """The child. Everything that libraries print goes to the errors; standard output holds the lines of the job alone."""
-    given = json.loads(sys.argv[1])
+    given = json.load(sys.stdin)
     out = os.fdopen(os.dup(1), "a", encoding="utf-8")
     os.dup2(2, 1)
     os.nice(5)  # answers go first
@@ -168,6 +177,8 @@ def _work(given: dict[str, Any], tell: Any) -> dict[str, Any]:
     settings = opened.settings(TuneSettings, "tune")
     if given["bits"]:
         settings = dataclasses.replace(settings, bits=given["bits"])
+    if settings.loss == "auto" and opened.answer_settings(given["model"]).verbatim:
+        settings = dataclasses.replace(settings, loss="choices")  # as the command line does
     base = given["model"].removeprefix("hf:").partition("+")[0]
     if given["kind"] == "check":
         from sft.preflight import preflight

@@ -13,10 +13,12 @@ from emendo.records import UserError
 from rag.manual_files import SUFFIXES
 from serve.auth import check_owner
 from serve.ingest_job import Progress, run_ingest
+from serve.recording import readable
 from serve.session import ServeContext
 
 FILE_TYPES = [*SUFFIXES, ".zip"]
 MOST_FILES = 100  # in one upload
+LONGEST_NAME = 200  # bytes; file systems take 255, and a former version has a longer name
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def add_uploads(
     try:
         for n, (upload, name) in enumerate(uploads):
             try:
-                path = _place_for(context, Path(name.replace("\\", "/")).name, user, kept)
+                path = _place_for(context, Path(readable(name).replace("\\", "/")).name, user, kept)
             except UserError as error:
                 upload.unlink(missing_ok=True)
                 yield n, error
@@ -79,6 +81,8 @@ def _place_for(context: ServeContext, name: str, user: User, taken: Container[Pa
     """Where an upload of this name is kept; UserError for a name that it cannot have."""
     if Path(name).suffix.lower() not in FILE_TYPES or name.startswith("."):
         raise UserError(f"{name or 'a file without a name'}: expected a manual ({', '.join(FILE_TYPES)})")
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(f"{name[:40]}…: the name has more than {LONGEST_NAME} bytes; rename the file")
     path = context.workspace.sources / name
     if path in taken:
         raise UserError(f"{name}: another file of this upload has the same name; rename one")

@@ -46,6 +46,7 @@ def test_openais_client_works_unchanged(site: tuple[ServeContext, str]) -> None:
         assert reply.usage.total_tokens > 0
         [citation] = reply.model_extra["citations"]
         assert (citation["title"], citation["pages"], citation["supported"]) == ("Battery", [1, 2], True)
+        assert citation["also_in"] == []
 
         stream = client.chat.completions.create(
             model="emendo", messages=messages, stream=True, stream_options={"include_usage": True}

@@ -11,10 +11,13 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from running_site import running
+from small_bot import make_context
 from test_serve_load import QUESTION, SlowChatModel, asked_on_the_page, wait_until
 
 from emendo.records import Answer
+from serve.api import build_api
 from serve.pages.chat import ChatPage
 from serve.pages.documents import DocumentsPage
 from serve.pages.tune import TunePage
@@ -88,7 +91,7 @@ def test_an_upload_waits_for_another_and_a_deletion_says_so(site: tuple[ServeCon
         assert "waiting for another upload" in next(adding)[0]
         refused = httpx.delete(f"{url}/documents/lamp", timeout=60)
     *_, (told, _) = adding
-    assert "passages" in told
+    assert "pot.md: 1 document added" in told
     assert refused.status_code == 409
     assert "manuals are being added" in refused.json()["error"]["message"]
     assert "lamp" in {document.doc_id for document in context.documents()}
@@ -123,6 +126,47 @@ def test_binary_in_a_question_is_left_out(site: tuple[ServeContext, str], junk: 
         reply = httpx.post(url + path, content=whole, headers={"content-type": "application/json"}, timeout=60)
         assert reply.status_code < 500
     assert context.store.conversations() == []
+
+
+@pytest.mark.parametrize("half", ["\ud83d", "a" * 65])
+@pytest.mark.parametrize("path", ["/feedback", "/corrections"])
+def test_ids_and_texts_that_no_database_takes_are_refused(site: tuple[ServeContext, str], path: str, half: str) -> None:
+    _, url = site
+    good = {"answer_id": "a", "rating": "up", "corrected": "Yes.", "comment": "", "evidence": ["c"]}
+    for broken in ({"answer_id": half}, {"evidence": [half]}, {"corrected": half * 400}, {"comment": half * 400}):
+        body = json.dumps(good | broken)
+        reply = httpx.post(url + path, content=body, headers={"content-type": "application/json"}, timeout=60)
+        assert reply.status_code in (400, 404), "404: there is no answer a, and this route does not read the field"
+        assert reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("number", ["0", "9" * 25, "-" + "9" * 25, "x"])
+def test_a_number_that_no_correction_can_have_is_refused(site: tuple[ServeContext, str], number: str) -> None:
+    reply = httpx.patch(f"{site[1]}/corrections/{number}", json={"status": "approved"}, timeout=60)
+    assert reply.status_code in (400, 404)
+    assert reply.json()["error"]["message"]
+
+
+def test_names_of_files_are_made_fit_or_refused(site: tuple[ServeContext, str]) -> None:
+    context, url = site
+    text = b"# Fan\n\nThe fan has 3 speeds.\n"
+    names = ["n" * 300 + ".md", "\u00fc" * 120 + ".md", "fan\x01\x02.md"]
+    *long, odd = httpx.post(f"{url}/documents", files=[("files", (name, text)) for name in names], timeout=300).json()
+    assert all("the name has more than 200 bytes; rename the file" in row["error"] for row in long)
+    assert odd["added"] == 1
+    (fan,) = [document for document in context.documents() if document.title == "Fan"]
+    assert fan.source.isprintable()
+    assert httpx.delete(f"{url}/documents/{fan.doc_id}", timeout=60).status_code == 200
+
+
+def test_a_fault_nobody_foresaw_is_told_in_openais_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = make_context(tmp_path)
+    monkeypatch.setattr(context.store, "owner_of_answer", lambda _: 1 / 0)
+    with TestClient(build_api(context), base_url="http://127.0.0.1", raise_server_exceptions=False) as api:
+        reply = api.get("/answers/a")
+    assert reply.status_code == 500
+    assert reply.json()["error"]["type"] == "server_error"
+    assert "division" not in reply.text
 
 
 def test_a_page_of_noise_is_answered_like_any_question(site: tuple[ServeContext, str]) -> None:

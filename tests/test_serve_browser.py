@@ -119,6 +119,17 @@ def test_ask_see_the_source_correct_it_in_three_clicks(site: tuple[ServeContext,
     page.click("#source-1 .show-page")
     page.wait_for_selector(".page-view img")
     assert page.evaluate("document.querySelector('.page-view img').naturalWidth") == 900
+    page.click(".page-view .enlarge")
+    assert page.locator("#page-view").bounding_box()["width"] == 1280
+    assert serious(page) == []
+    page.keyboard.press("Escape")
+    assert page.locator("#page-view").bounding_box()["width"] < 500
+    page.set_viewport_size({"width": 1280, "height": 240})  # the whole page does not fit
+    page.click(".page-view .enlarge")
+    mark = "(image) => image.getBoundingClientRect().top + image.dataset.top * image.clientHeight"
+    assert 40 < page.locator(".page-view img").evaluate(mark) < 160, "the quoted sentence is in sight"
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 1280, "height": 840})
 
     page.click("#chat button[aria-label='Dislike']")  # first click
     page.wait_for_selector("#corrected textarea")
@@ -199,6 +210,13 @@ def test_two_models_answer_side_by_side_and_the_question_is_edited(browser: Any,
     page.wait_for_selector("#question textarea:enabled")
     page.wait_for_selector(".answer.right .answer-foot")
     assert serious(page) == []
+
+    context.store.promote("a1", "PROMOTE")
+    context.reload()
+    page.get_by_role("tab", name="Status").click()
+    page.get_by_role("tab", name="Chat").click()
+    page.click("#model-choice input")
+    page.get_by_role("option", name="Base model").wait_for()  # a1 serves, so its base can be chosen
     assert faults == []
     page.close()
     app.close()
@@ -213,8 +231,7 @@ def test_first_run_add_a_manual_then_ask(browser: Any, tmp_path: Path) -> None:
     app = launch(context, port=port)
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{port}")
-    page.get_by_text("Start with a manual").wait_for()
-    page.get_by_role("tab", name="Documents").click()
+    page.get_by_role("button", name="Add a manual").click()
     page.locator("#documents-table").get_by_text("No document yet").wait_for()
     page.set_input_files("#add-documents input[type=file]", tmp_path / "lamp.md")
     page.get_by_text("lamp.md").first.wait_for()

@@ -63,6 +63,7 @@ def make_report(adapter: str, verdict: str) -> dict[str, Any]:
         "after": "tuned",
         "training": {"adapter_id": adapter},
         "attempts": 1,
+        "method": {"hypothesis": f"H0: {HOSTILE} is not better than base."},
         "command": "emendo eval run",
     }
 
@@ -85,6 +86,13 @@ def test_a_job_runs_in_its_own_process_once_and_tells_its_end(context: ServeCont
         context.tuning.start("check", BUNDLED)
     restarted = TuneJob(context.workspace, context.store.location)  # what a new server sees
     assert restarted.state().running
+    pid = next(json.loads(line)["pid"] for line in (context.tuning.folder / "job.jsonl").open() if '"pid"' in line)
+    command = ""
+    while not command:  # a new process has none for a moment
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        assert restarted.state().running
+    assert "serve.tune_job" in command
+    assert str(context.store.location) not in command, "the address of a database may hold a password"
     state = ended(restarted)
     assert "no usable correction among 0" in state.error
     assert "no usable correction" in job_html(state, 0)
@@ -122,6 +130,15 @@ def test_the_tune_page_counts_liked_answers_when_they_are_learned(context: Serve
     assert "Nothing to learn yet" in page.data_html()
     context.tuned = dataclasses.replace(BUNDLED, overrides=("examples.thumbs_up=true",))
     assert "1, no adapter yet" in page.data_html()
+
+
+def test_a_job_that_had_nothing_to_run_or_was_stopped_says_so_once() -> None:
+    ended_at_once = TuneState("tune", False, "2026-01-01T00:00:00", adapter="a1")
+    assert "nothing to run" in job_html(ended_at_once, 0)
+    stopped = TuneState("tune", False, "2026-01-01T00:00:00", error="stopped at step 5 of 9; the same command goes on from there")
+    assert job_html(stopped, 5).count("step 5") == 1
+    killed = TuneState("tune", False, "2026-01-01T00:00:00", error="it ended before it was finished (Killed)")
+    assert "goes on from step 5" in job_html(killed, 5)
 
 
 def test_a_running_job_shows_its_losses_and_the_time_left(context: ServeContext) -> None:
@@ -197,4 +214,6 @@ def test_what_models_wrote_stays_text() -> None:
     for html in (report_html(report, "reports/r"), flips_html(report["flips"])):
         assert "<script" not in html
         assert "&lt;script" in html
+    assert "How it was tested" in report_html(report, "reports/r")
+    assert "How it was tested" not in report_html({**report, "method": {}}, "reports/r")
     assert "1 fixed, 0 broken" in flips_html(report["flips"])

@@ -60,6 +60,32 @@ def test_other_questions_codes_and_products_are_answered_by_the_model(context: S
     assert ask(context, question, doc_id).text != APPROVED
 
 
+def test_a_question_that_leans_on_the_answer_before_gets_that_products_approved_answer(tmp_path: Path) -> None:
+    from rag.ingest import ingest
+
+    context = make_context(tmp_path / "workspace", manuals=False)
+    for name, hours in (("Pavo R7", 6), ("Pavo S2", 6)):
+        text = f"# {name} manual\n\n## Battery\n\nThe battery of the remote lasts {hours} hours.\n"
+        (tmp_path / f"{name}.md").write_text(text)
+        ingest(context.index_directory, tmp_path / f"{name}.md", context.embedder, product=name)
+    context.refresh()
+    question = "How long does the battery of the remote last?"
+    *_, first = context.answer(question, [], "Pavo S2")
+    assert isinstance(first, Answer)
+    row = correct(first, APPROVED, [first.hits[0].chunk.chunk_id])
+    context.store.set_correction_status(context.store.add_correction(row), "approved")
+
+    def asked_after(product: str) -> Answer:
+        *_, before = context.answer(f"Has the {product} a battery?", [])
+        assert isinstance(before, Answer)
+        *_, answer = context.answer(question, [before])
+        assert isinstance(answer, Answer)
+        return answer
+
+    assert asked_after("Pavo S2").text == APPROVED
+    assert asked_after("Pavo R7").text != APPROVED
+
+
 def test_it_retires_when_the_manual_changes(context: ServeContext) -> None:
     from rag.ingest import ingest
 
@@ -80,8 +106,8 @@ def test_it_retires_when_the_serving_adapter_has_learned_it(context: ServeContex
     file.write_text(to_json(card))
     retriever = context.answerer.retriever
     assert retriever is not None
-    assert context.memory.recall(QUESTION, QUESTION, "", retriever, "elsewhere") is not None
-    assert context.memory.recall(QUESTION, QUESTION, "", retriever, "a1") is None
+    assert context.memory.recall(QUESTION, QUESTION, str, retriever, "elsewhere") is not None
+    assert context.memory.recall(QUESTION, QUESTION, str, retriever, "a1") is None
 
 
 def test_the_api_gives_it_too(context: ServeContext) -> None:

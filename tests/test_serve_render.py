@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -68,6 +69,30 @@ def make_answer(text: str = "Use a dry cloth. [1]", supported: bool = True, head
         "i",
         {"retrieve": 0.1},
     )
+
+
+def test_options_of_commands_are_kept_whole_and_hyphens_in_words_are_not() -> None:
+    text = "Start it with --no-serve or -p, not `make -k-all`: well-known pre- and post-steps, -5 °C. [1]"
+    for page in (answer_text(text, make_answer().hits), passage_html(text)):
+        assert re.findall(r'<span class="option">([^<]*)</span>', page) == ["--no-serve", "-p", "-k-all"]
+
+
+@pytest.mark.parametrize(
+    ("products", "told"),
+    [
+        ((), ""),
+        (("A", "B"), "The same in: A, B<"),
+        (("A", "B", "C", "D"), "The same in: A, B, C, D<"),
+        (("A", "B", "C", "D", "<E>"), "The same in: A, B, C and 2 more<"),
+    ],
+)
+def test_a_source_names_the_products_whose_manuals_say_the_same(products: tuple[str, ...], told: str) -> None:
+    answer = make_answer()
+    page = sources_html(replace(answer, hits=(replace(answer.hits[0], also_in=products),)))
+    assert told in page
+    assert ("The same in" in page) == bool(products)
+    assert all(html.escape(product) in page for product in products)
+    assert "<E>" not in page
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -168,6 +193,7 @@ def test_page_labels() -> None:
         ("Setting up", "How do I set up?"),
         ("How to use it", "How do I use it?"),
         ("Why does it blink?", "Why does it blink?"),
+        ("Charging time", "What does the manual say about charging time?"),
         ("LCD brightness", "What does the manual say about LCD brightness?"),
     ],
 )

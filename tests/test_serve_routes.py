@@ -59,6 +59,7 @@ RULES: dict[tuple[str, str], tuple[tuple[int, ...], dict[str, Any]]] = {
     ("HEAD", "/"): (ALL, {}),
     ("GET", "/config"): (ALL, {}),
     ("GET", "/manifest.json"): (ALL, {}),
+    ("GET", "/pwa_icon"): (ALL, {}),
     ("GET", "/theme.css"): (PUBLIC, {}),
     ("GET", "/favicon.ico"): (PUBLIC, {}),
     ("GET", "/robots.txt"): (PUBLIC, {}),
@@ -90,7 +91,7 @@ GET /gradio_api/runs | GET /gradio_api/runs/ | GET /gradio_api/stream/{session_h
 GET /gradio_api/stream/{session_hash}/{run}/{component_id}/playlist.m3u8 | GET /gradio_api/theme.css
 GET /gradio_api/stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext} | GET /gradio_api/token | GET /gradio_api/token/
 GET /gradio_api/user | GET /gradio_api/user/ | GET /gradio_api/vibe-code | GET /gradio_api/vibe-code/
-GET /monitoring | GET /monitoring/summary | GET /monitoring/{key} | GET /pwa_icon | GET /pwa_icon/{size}
+GET /monitoring | GET /monitoring/summary | GET /monitoring/{key} | GET /pwa_icon/{size}
 GET /svelte/{path:path} | POST /gradio_api/api/{api_name} | POST /gradio_api/api/{api_name}/ | POST /gradio_api/call/{api_name}
 POST /gradio_api/call/{api_name}/ | POST /gradio_api/call/v2/{api_name} | POST /gradio_api/call/v2/{api_name}/
 POST /gradio_api/component_server | POST /gradio_api/component_server/ | POST /gradio_api/process_recording

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from emendo.records import UserError
 from rag.embedder import HashEmbedder
 from rag.index import open_index
 from rag.ingest import ingest
-from serve.app import serve
+from serve.app import launch, serve
 from serve.ingest_job import Progress, run_ingest
 from serve.session import ServeContext
 from serve.uploads import add_uploads
@@ -129,3 +131,14 @@ def test_a_taken_port_names_the_option_that_repairs_it(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(UserError, match="--port"):
             serve(make_context(tmp_path, manuals=False), port=taken.getsockname()[1])
+
+
+def test_open_pages_that_the_end_of_the_server_cuts_off_are_no_news(tmp_path: Path) -> None:
+    launch(make_context(tmp_path), port=0).close()
+    told = logging.getLogger("uvicorn.error")
+
+    def record(error: BaseException) -> logging.LogRecord:
+        return told.makeRecord(told.name, logging.ERROR, "", 0, "Exception in ASGI application", (), (type(error), error, None))
+
+    assert not told.filter(record(asyncio.CancelledError("Task cancelled, timeout graceful shutdown exceeded")))
+    assert told.filter(record(ValueError("a fault")))

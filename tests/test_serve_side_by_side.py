@@ -15,7 +15,7 @@ from emendo.records import Answer
 from emendo.scripted_model import ScriptedChatModel
 from serve.api_files import as_markdown
 from serve.pages.chat import ALL_PRODUCTS, ChatPage
-from serve.pages.models import BESIDE, SERVING
+from serve.pages.models import BASE, BESIDE, SERVING
 from serve.session import ServeContext
 
 QUESTION = "How long does the battery of the kettle last?"
@@ -67,6 +67,8 @@ def test_the_picker_offers_both_where_there_are_two(context: ServeContext, page:
         "Side by side with Base model",
         "Side by side with Adapter a2",
     ]
+    assert page.models.choices(BASE).value == BASE, "what was chosen stays"
+    assert page.models.choices("a1").value == SERVING, "it serves now, under its own name"
 
 
 def test_one_question_has_two_answers_each_of_its_own(context: ServeContext, page: ChatPage) -> None:

@@ -12,6 +12,7 @@ import gradio as gr
 from emendo.records import Answer, UserError
 from serve.auth import shown
 from serve.examples import example_questions
+from serve.pages import QUIET
 from serve.pages.conversations import ConversationList, Update
 from serve.pages.correct import CorrectionEditor
 from serve.pages.models import SERVING, ModelPicker
@@ -25,7 +26,6 @@ from serve.turns import SIDES, bot_message, grouped, messages, model_name, place
 ALL_PRODUCTS = "All manuals"
 REDRAW = 0.05  # seconds between two redraws of an answer being written
 SHOW_EDITOR = "() => document.getElementById('editor').scrollIntoView({ block: 'nearest', behavior: 'smooth' })"
-QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
 
 class ChatPage:
@@ -54,7 +54,9 @@ class ChatPage:
             )
             self.models = ModelPicker(self.context)
             self.model = gr.HTML(self.model_html(), elem_id="model-label")
-        self.guide = gr.HTML(GUIDE, visible=False, elem_id="guide")
+        with gr.Column(visible=False, scale=0, elem_id="guide") as self.guide:
+            gr.HTML(GUIDE)
+            self.add = gr.Button("Add a manual", variant="primary", size="sm", elem_id="add-first")
         self.chat = gr.Chatbot(
             [],
             show_label=False,
@@ -89,7 +91,7 @@ class ChatPage:
         """The outputs of `greet`."""
         return [self.conversations.list, self.product, self.chat, self.model, self.guide, self.question, self.models.box]
 
-    def wire(self, app: gr.Blocks) -> None:
+    def wire(self, app: gr.Blocks, tab: gr.Tab) -> None:
         """Connect the handlers; called once all pages are laid out."""
         self._wire_asking()
         self.conversations.wire(self.conversation_id, self.open, self.opened)
@@ -102,6 +104,7 @@ class ChatPage:
         for event in (rated, begun):
             event.then(None, js=SHOW_EDITOR)
         app.load(self.greet, None, self.greeted, **QUIET)
+        tab.select(self.models.choices, self.models.box, self.models.box, **QUIET)  # another page may have promoted one
 
     def _wire_asking(self) -> None:
         """All ways to ask share one queue for the model; a stop or a failure gives the question back."""
@@ -262,14 +265,16 @@ class ChatPage:
         self.context.refresh()
         documents = self.context.documents()
         index = self.context.index
-        sections = [[chunk.section for chunk in index.chunks(d.doc_id)] for d in documents[:4]] if index else []
+        of_each = {document.product: document for document in reversed(documents)}  # each product's first comes before the others
+        shown = list(dict.fromkeys([*reversed(of_each.values()), *documents]))[:4]
+        sections = [[chunk.section for chunk in index.chunks(document.doc_id)] for document in shown] if index else []
         examples: list[Any] = [{"text": question} for question in example_questions(sections)]
         return [
             self.conversations.find("", ""),
             gr.Dropdown([ALL_PRODUCTS, *self.context.products()], value=ALL_PRODUCTS),
             gr.Chatbot(examples=examples, placeholder=WELCOME, visible=bool(documents)),
             self.model_html(),
-            gr.HTML(visible=not documents),
+            gr.Column(visible=not documents),
             gr.Textbox(interactive=bool(documents)),
             self.models.choices(),
         ]
@@ -301,6 +306,6 @@ def _ready(question: str = "") -> gr.Textbox:
 WELCOME = """<div class="welcome"><h2>Ask your manuals</h2>
 <p>Answers come from the indexed manuals alone, each with its page. What they do not say is refused.</p></div>"""
 GUIDE = """<div class="guide"><h2>Start with a manual</h2><ol>
-<li><b>Add one</b> on the Documents page: PDF, Word, PowerPoint, Excel, HTML, Markdown or text. It is read where Emendo runs.</li>
+<li><b>Add one:</b> PDF, Word, PowerPoint, Excel, HTML, Markdown or text. It is read where Emendo runs.</li>
 <li><b>Ask</b> here. Each answer names its section and page, or says that the manual does not tell.</li>
 <li><b>Correct</b> what is wrong. Approved corrections answer at once and teach the model at the next tuning.</li></ol></div>"""

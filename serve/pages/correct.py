@@ -100,7 +100,7 @@ class CorrectionEditor:
         except UserError as error:
             gr.Warning(escape(str(error)), title="Not recorded")
             return {self.panel: gr.Column(visible=True)}
-        gr.Success(f"Correction {number} recorded. {_consequence(bool(evidence) or abstain)}")
+        gr.Success(f"Correction {number} recorded. {_consequence(bool(evidence) or abstain)}", duration=5)
         return self._shown(False)
 
     def _shown(self, editing: bool) -> dict[Any, Any]:

@@ -77,7 +77,7 @@ class DocumentsPage:
             if isinstance(report, Progress):
                 yield "".join(notes) + progress_html(f"{name}: {report.stage}", report.done, report.total), gr.skip()
             else:
-                notes.append(note_html(f"{name}: {report if isinstance(report, UserError) else outcome(report)}"))
+                notes.append(end_html(name, report))
         yield "".join(notes), None
 
     def inspect(self, doc_id: str | None) -> tuple[str, Any, Any]:
@@ -99,11 +99,19 @@ class DocumentsPage:
         return note_html(f"Deleted {doc_id}.")
 
 
+def end_html(name: str, end: dict[str, Any] | UserError) -> str:
+    """One line on what came of an upload."""
+    if isinstance(end, UserError):
+        return note_html(f"{name}: " + str(end).removeprefix(f"{name}: "), failed=True)
+    return note_html(f"{name}: {outcome(end)}")
+
+
 def outcome(summary: dict[str, Any]) -> str:
-    """One line on what indexing did."""
-    failed = "; ".join(f"{source}: {message}" for source, message in summary.get("failed", ()))
-    done = f"{summary['chunks']} passages in {summary['seconds']:.1f} s"
-    return f"{done}, but not read: {failed}" if failed else done
+    """What indexing did."""
+    counts = {done: summary[done] for done in ("added", "replaced", "unchanged", "removed") if summary[done]}
+    documents = ", ".join(f"{number} document{'s' * (number > 1)} {done}" for done, number in counts.items())
+    failed = "; ".join(f"{source}: {message}" for source, message in summary["failed"])
+    return f"{documents} in {summary['seconds']:.1f} s" + (f", but not read: {failed}" if failed else "")
 
 
 def _count(number: int) -> int:

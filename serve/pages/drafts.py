@@ -9,6 +9,7 @@ import gradio as gr
 from emendo.question_drafts import QuestionDrafts
 from emendo.records import Question
 from serve.auth import shown
+from serve.pages import QUIET
 from serve.render import escape, note_html
 from serve.session import ServeContext
 
@@ -16,7 +17,6 @@ NONE_WAIT = (
     '<div class="empty"><b>No draft waits</b><p>Propose questions from the manuals with <code>emendo questions draft</code>, '
     "then read them here.</p></div>"
 )
-QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
 
 class DraftsSection:

@@ -10,18 +10,18 @@ import gradio as gr
 
 from emendo.records import UserError
 from serve.auth import shown
+from serve.pages import QUIET
 from serve.pages.drafts import DraftsSection
 from serve.render import note_html
-from serve.render_learning import flips_html, promotions_html, report_html
+from serve.render_learning import EVALUATE, flips_html, promotions_html, report_html
 from serve.session import ServeContext
 from sft.adapters import list_adapters
 from sft.promotion import judged_adapter, keep, promote, read_reports, roll_back
 
 EMPTY = (
     '<div class="empty"><b>No evaluation yet</b><p>Compare base and tuned on held-out questions: '
-    "<code>emendo eval run --questions QUESTIONS.jsonl</code></p></div>"
+    f"<code>{EVALUATE}</code></p></div>"
 )
-QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
 
 class EvaluationsPage:

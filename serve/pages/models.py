@@ -25,14 +25,19 @@ class ModelPicker:
             elem_id="model-choice",
         )
 
-    def choices(self) -> gr.Dropdown:
-        """Shown where there is something to choose. Beside what serves stand its base or the newest adapter."""
+    def choices(self, chosen: str = SERVING) -> gr.Dropdown:
+        """Shown where there is something to choose. Beside what serves stand its base or the newest adapter.
+
+        What was chosen stays while it can be.
+        """
         adapters, serving = self.context.adapters(), self.context.answerer.adapter_id
         others = [(model_name(name), name) for name in adapters if name != serving]
         base = [(model_name(""), BASE)] if serving else []
         rivals = [*base, *others[:1]]
         beside = [("Side by side" + f" with {name}" * (len(rivals) > 1), BESIDE + value) for name, value in rivals]
-        return gr.Dropdown([(model_name(serving), SERVING), *base, *others, *beside], value=SERVING, visible=bool(adapters))
+        choices = [(model_name(serving), SERVING), *base, *others, *beside]
+        value = chosen if chosen in dict(choices).values() else SERVING
+        return gr.Dropdown(choices, value=value, visible=bool(adapters))
 
     def chosen(self, value: str) -> list[str | None]:
         """The adapter for ServeContext.answer, or the two that answer side by side. UserError for one that is gone."""

@@ -50,16 +50,18 @@ class SourcesPanel:
         }
 
     def turn_page(self, answer_id: str, event: gr.EventData) -> str:
-        """The page asked for; page 0 is the passage's first one, hit -1 closes the view."""
+        """The page asked for; page 0 is where the answer's first quote of the passage stands, hit -1 closes the view."""
         asked: dict[str, int] = event._data
         if not answer_id or asked.get("hit", -1) < 0:
             return ""
-        chunk = self.context.own_answer(answer_id).hits[asked["hit"]].chunk
+        hit, answer = asked["hit"], self.context.own_answer(answer_id)
+        chunk = answer.hits[hit].chunk
         path = self.context.source_file(chunk.doc_id)
         if path is None:
             return note_html("The original file is not where it was indexed from; index it again to see its pages.")
-        page = asked.get("page") or chunk.boxes[0].page
+        quotes = [citation.quote for citation in answer.citations if citation.n == hit + 1]
         try:
-            return page_html(chunk, asked["hit"], page, self.context.pages_of(chunk.doc_id), page_image(path, page, chunk.boxes))
+            drawn = page_image(path, asked.get("page", 0), chunk.boxes, quotes)
+            return page_html(chunk, hit, drawn, self.context.pages_of(chunk.doc_id))
         except UserError as error:
             return note_html(str(error))

@@ -9,6 +9,7 @@ import gradio as gr
 from emendo.records import UserError
 from rag.assemble import Opener
 from serve.auth import shown
+from serve.pages import QUIET
 from serve.render import escape, note_html
 from serve.render_learning import adapters_html, findings_html, job_html, losses_text
 from serve.session import ServeContext
@@ -20,7 +21,6 @@ from sft.promotion import judged_adapter, read_reports
 from sft.ratings import learnable
 
 EVERY = 2  # seconds between two looks at a running job
-QUIET: dict[str, Any] = {"show_progress": "hidden"}
 
 
 class TunePage:
