@@ -62,7 +62,9 @@ def read_backup(source: Path, workspace: Workspace) -> int:
                     raise UserError(f"{source}: {name} is damaged; take another backup")
         workspace.root.rmdir()
         part.replace(workspace.root)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged archive may raise anything inside zipfile and zlib
         raise UserError(f"{source} is not a whole backup of Emendo ({error}); take another file") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -93,6 +93,6 @@ def _scripted(path: str) -> BaseChatModel:
         script = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"scripted model {path}: {error}; expected a JSON object of question: answer") from error
-    if not isinstance(script, dict):
-        raise UserError(f"scripted model {path}: expected a JSON object of question: answer, got {type(script).__name__}")
+    if not isinstance(script, dict) or not all(isinstance(answer, str) for answer in script.values()):
+        raise UserError(f"scripted model {path}: expected a JSON object of question: answer, both text")
     return ScriptedChatModel(script=script)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from emendo import __version__
 from emendo.commands import (
     answering,
     benching,
+    configuring,
     drafting,
     inspecting,
     judging,
@@ -45,7 +47,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"emendo {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (answering, inspecting, learning, tuning, sweeping, judging, tasks, benching, drafting, showing, users, serving):
+    for group in (
+        answering,
+        inspecting,
+        learning,
+        tuning,
+        sweeping,
+        judging,
+        tasks,
+        benching,
+        drafting,
+        showing,
+        configuring,
+        users,
+        serving,
+    ):
         group.add_commands(commands, common)
     return parser
 
@@ -74,6 +90,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        told = _outside(error)
+        if not told:
+            raise  # a fault of Emendo's own: the traceback says where
+        print(f"emendo: {told}", file=sys.stderr)
+        return 2
+
+
+def _outside(error: Exception) -> str:
+    """What failed on the disk, in the database or at a model's server, with its cure; "" for anything else."""
+    if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+        place = error.filename2 or error.filename or "the disk"
+        return f"{place}: {error.strerror}; give another place, or make this one writable"
+    database = sys.modules.get("sqlalchemy.exc")
+    if database and isinstance(error, database.OperationalError):
+        return f"the database does not answer ({error.orig}); free space, end what holds it, or check EMENDO_DATABASE"
+    models = sys.modules.get("langchain_core.exceptions")
+    if models and isinstance(error, models.ModelError):
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        return f"the model's server did not answer ({reason}); check that it runs, its address and OPENAI_API_KEY"
+    return ""
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -129,15 +130,28 @@ def make_settings(cls: type[T], values: Mapping[str, Any], section: str) -> T:
         raise UserError(f"[{section}] {error}") from error
 
 
-def check_overrides(overrides: Sequence[str], sections: Mapping[str, type]) -> None:
-    """Raise UserError for an override whose section or key no step has, before any work starts."""
+def check_overrides(overrides: Sequence[str], sections: Mapping[str, Callable[[], type]]) -> None:
+    """Raise UserError for an override whose section or key no step has, before any work starts.
+
+    `sections` gives the settings of each section when they are asked for, so that only the steps that are named are loaded.
+    """
     for override in overrides:
         section = override.partition("=")[0].partition(".")[0]
-        if section not in sections:
-            near = difflib.get_close_matches(section, sections, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"--set {override}: unknown section {section!r}{hint} (known: {', '.join(sections)})")
-        load_settings(sections[section], section, [override])
+        _check_section(section, sections, f"--set {override}")
+        load_settings(sections[section](), section, [override])
+
+
+def check_file(file: Path, sections: Collection[str]) -> None:
+    """Raise UserError for a section of emendo.toml that no step has; keys are checked by the step that reads them."""
+    for section in _read_toml(file) if file.exists() else ():
+        _check_section(section, sections, str(file))
+
+
+def _check_section(section: str, known: Collection[str], where: str) -> None:
+    if section not in known:
+        near = difflib.get_close_matches(section, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"{where}: unknown section {section!r}{hint} (known: {', '.join(known)})")
 
 
 def _convert(value: Any, hint: Any, name: str) -> Any:
@@ -156,9 +170,14 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
         return word == "true"
     if hint in (int, float) and not isinstance(value, bool):
         try:
-            return hint(value)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{name} = {value!r}: expected {'a whole number' if hint is int else 'a number'}") from error
-    if hint is str or dataclasses.is_dataclass(hint):
+            number = hint(value)
+            bent = not math.isfinite(number) or (isinstance(value, float) and number != value)  # int(2.5) is 2
+        except (TypeError, ValueError, OverflowError):
+            bent = True
+        if bent:
+            raise UserError(f"{name} = {value!r}: expected {'a whole number' if hint is int else 'a number'}")
+        return number
+    if (hint is str and isinstance(value, str)) or dataclasses.is_dataclass(hint):
         return value
-    raise UserError(f"{name} = {value!r}: expected {hint}")
+    wanted = "text, in quotes" if hint is str else hint
+    raise UserError(f"{name} = {value!r}: expected {wanted}")

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from emendo.commands import open_store, opener
+from emendo.commands import open_store, opener, same_again
 from emendo.terminal import note, progress_bar, say, say_json
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -51,7 +51,9 @@ def run_demo(args: argparse.Namespace) -> int:
     note("4/5 ask the tuned model the same questions, check for leaks, compare")
     with progress_bar() as report:
         trial.progress = report
-        judged = trial.judge(opened.workspace.adapters / card.adapter_id, card, rows, out, policy)
+        judged = trial.judge(
+            opened.workspace.adapters / card.adapter_id, card, rows, out, policy, same_again(args, "demo", "--no-serve")
+        )
     say_json(judged) if args.json else show_report(judged)
     note(f"the loop took {time.perf_counter() - start:.0f} s")
     if args.no_serve:

@@ -10,7 +10,7 @@ from typing import Any
 
 from emendo.hf_model import HFChatModel
 from emendo.records import AdapterCard, Correction, Question, content_id
-from eval.compare import evaluate, generate
+from eval.compare import Background, evaluate, generate
 from eval.gate import Policy, lock_policy
 from eval.history import count_attempts
 from eval.leaks import TrainingText
@@ -55,24 +55,21 @@ class Trial:
         lock_policy(policy, out)
         generate(self.questions, self.base_arms(), out, self.progress, BATCH)
 
-    def judge(self, adapter: Path, card: AdapterCard, corrections: Sequence[Correction], out: Path, policy: Policy) -> Report:
-        """All four arms (answered ones are not asked again), the leak check, the gate and the report."""
-        return evaluate(
-            self.questions,
-            [*self.base_arms(), *self.tuned_arms(adapter)],
-            out,
+    def judge(
+        self, adapter: Path, card: AdapterCard, corrections: Sequence[Correction], out: Path, policy: Policy, command: str
+    ) -> Report:
+        """All four arms (answered ones are not asked again), the leak check, the gate and the report, which names `command`."""
+        background = Background(
             training=card,
-            policy=policy,
             training_texts=training_texts(card, corrections),
-            general=self.general,
-            referee=self.referee,
             encode=self.retriever.embedder.encode,
-            progress=self.progress,
-            batch_size=BATCH,
             losses=json.loads((adapter / "losses.json").read_text(encoding="utf-8")),
             attempts=count_attempts(self.opened.workspace.runs, self.questions, card.adapter_id),
-            command=f"emendo eval run --model {self.model} --adapter {card.adapter_id}",
+            command=command,
+            referee=self.referee,
         )
+        arms = [*self.base_arms(), *self.tuned_arms(adapter)]
+        return evaluate(self.questions, arms, out, policy, background, self.progress, BATCH, general=self.general)
 
     def _answerer(self, adapter: str, rag: bool) -> Callable[[], Answerer]:
         def make() -> Answerer:

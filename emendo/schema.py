@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 
 SCHEMA_VERSION = 3
@@ -42,9 +44,7 @@ promotions = sa.Table(
     sa.Column("verdict", sa.String, nullable=False),
     sa.Column("report", sa.String, nullable=False),
     sa.Column("forced_reason", sa.String, nullable=False, default=""),
-    sa.Column(
-        "author", sa.String, nullable=False, default=""
-    ),  # who decided; "" at the command line and where there are no users
+    sa.Column("author", sa.String, nullable=False, default=""),  # who decided; "" at the command line, and without users
     sa.Column("at", sa.String, nullable=False),
 )
 feedback = sa.Table(
@@ -101,8 +101,11 @@ def read_version(engine: sa.Engine) -> int:
         return int(db.execute(sa.select(schema_version.c.version)).scalar_one())
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Bring the database to SCHEMA_VERSION, all or nothing; a second process that comes at the same time finds it done."""
+def migrate(engine: sa.Engine, keep: Callable[[int], object]) -> None:
+    """Bring the database to SCHEMA_VERSION, all or nothing; a second process that comes at the same time finds it done.
+
+    `keep` is called with the version found before an older database is changed, to save it.
+    """
     with engine.begin() as db:
         if engine.dialect.name == "sqlite":
             db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver would not put the changes of tables into a transaction
@@ -110,6 +113,8 @@ def migrate(engine: sa.Engine) -> None:
             db.exec_driver_sql("SELECT pg_advisory_xact_lock(60226)")
         metadata.create_all(db)
         found = db.execute(sa.select(schema_version.c.version)).scalar()
+        if found and found < SCHEMA_VERSION:
+            keep(found)  # while nobody else may write, and nothing of this transaction is seen
         for version in range(found or SCHEMA_VERSION, SCHEMA_VERSION):
             for statement in MIGRATIONS[version]:
                 db.exec_driver_sql(statement)

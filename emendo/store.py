@@ -50,8 +50,7 @@ class Store:
         try:
             self._open_schema()
         except (sa.exc.DatabaseError, sa.exc.InterfaceError) as error:
-            name = self.engine.url.render_as_string()  # without its password
-            raise UserError(f"{name} is not an Emendo database ({error.orig}); move it away or give another workspace") from error
+            raise UserError(self._why_closed(str(error.orig))) from error
 
     def _open_schema(self) -> None:
         found = read_version(self.engine)
@@ -61,9 +60,20 @@ class Store:
                 "install the newer Emendo or use another workspace"
             )
         if found < SCHEMA_VERSION:
-            if self._file and found:
-                self.backup(self._file.with_suffix(f".version{found}.db"))
-            migrate(self.engine)
+            migrate(self.engine, self._keep_version)
+
+    def _why_closed(self, reason: str) -> str:
+        name = self.engine.url.render_as_string()  # without its password
+        if not self._file:
+            return f"the database {name} does not open ({reason}); check EMENDO_DATABASE, and that the server runs"
+        if "locked" in reason:
+            return f"{name} is held by another process; run the command again when that has ended"
+        return f"{name} is not an Emendo database ({reason}); move it away or give another workspace"
+
+    def _keep_version(self, version: int) -> None:
+        """Save a SQLite file of an older version beside it; a database server has its own backups."""
+        if self._file:
+            self.backup(self._file.with_suffix(f".version{version}.db"))
 
     @property
     def is_file(self) -> bool:
@@ -187,16 +197,17 @@ class Store:
     def set_correction_status(self, number: int, status: str) -> None:
         if status not in ("open", "approved", "rejected"):
             raise UserError(f"correction status {status!r}: expected open, approved or rejected")
-        with self.engine.begin() as db:
-            changed = db.execute(corrections.update().where(corrections.c.number == number).values(status=status)).rowcount
-        if not changed:
-            raise UserError(f"no correction number {number}; `emendo corrections` lists them")
+        self._change_correction(number, {"status": status})
 
     def edit_correction(self, number: int, correction: Correction) -> None:
         """Put this one in the place of number `number`; its status stays."""
-        values = {"correction_id": correction.correction_id, "record": to_json(correction)}
-        with self.engine.begin() as db:
-            changed = db.execute(corrections.update().where(corrections.c.number == number).values(values)).rowcount
+        self._change_correction(number, {"correction_id": correction.correction_id, "record": to_json(correction)})
+
+    def _change_correction(self, number: int, values: dict[str, str]) -> None:
+        changed = 0
+        if number < 2**31:  # larger ones fit into no column of numbers
+            with self.engine.begin() as db:
+                changed = db.execute(corrections.update().where(corrections.c.number == number).values(values)).rowcount
         if not changed:
             raise UserError(f"no correction number {number}; `emendo corrections` lists them")
 
@@ -211,9 +222,12 @@ class Store:
                 db.execute(feedback.insert().values(values))
 
     def ratings(self) -> list[dict[str, Any]]:
-        """Oldest first: answer_id, owner, rating, comment, at."""
+        """Oldest first: answer_id, owner, rating, comment, at, and the answer, None where its conversation was deleted."""
+        query = sa.select(feedback, answers.c.record).order_by(feedback.c.number)
+        query = query.outerjoin(answers, answers.c.answer_id == feedback.c.answer_id)
         with self.engine.connect() as db:
-            return [dict(row._mapping) for row in db.execute(sa.select(feedback).order_by(feedback.c.number))]
+            rows = [dict(row._mapping) for row in db.execute(query)]
+        return [row | {"answer": from_json(Answer, record) if (record := row.pop("record")) else None} for row in rows]
 
     def ratings_of(self, answer_ids: Sequence[str], owner: str) -> dict[str, int]:
         """answer_id -> the user's rating of it, where there is one."""

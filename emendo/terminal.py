@@ -102,6 +102,7 @@ def hit_row(hit: Hit) -> dict[str, Any]:
         "text": chunk.text,
         "pages": list(chunk.pages) or [chunk.source],
         "doc_id": chunk.doc_id,
+        "also_in": list(hit.also_in),
         "section": " > ".join(chunk.section),
         "scores": {"score": hit.score, **hit.stages},
         "chunk_id": chunk.chunk_id,

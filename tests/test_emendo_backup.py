@@ -53,13 +53,16 @@ def test_a_backup_never_overwrites_and_a_restore_never_mixes(tmp_path: Path) -> 
     assert main(["--workspace", str(tmp_path / "first"), "backup", str(tmp_path / "no" / "such.zip")]) == 2
 
 
-@pytest.mark.parametrize("fault", ["cut", "changed", "outside", "no zip", "no manifest"])
+@pytest.mark.parametrize("fault", ["cut", "bad disk", "changed", "outside", "no zip", "no manifest"])
 def test_a_damaged_or_hostile_backup_restores_nothing(tmp_path: Path, fault: str) -> None:
     context = make_context(tmp_path / "first", manuals=False)
     path = tmp_path / "b.zip"
     write_backup(context.workspace, context.store, path)
     if fault == "cut":
         path.write_bytes(path.read_bytes()[:-200])
+    elif fault == "bad disk":
+        data = path.read_bytes()
+        path.write_bytes(data[:60] + bytes(40) + data[100:])
     elif fault == "no zip":
         path.write_text("these are my notes")
     else:

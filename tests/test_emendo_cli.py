@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from emendo.cli import main
+from emendo.records import Answer
+from emendo.store import Store
 
 MANUAL = """# Kettle K1
 
@@ -180,7 +182,10 @@ def test_one_bad_file_does_not_stop_the_others(capsys, tmp_path, manual, real_em
         (["rollback"], "nothing to roll back"),
         (["corrections", "import", "no.jsonl"], "no.jsonl does not exist"),
         (["corrections", "approve", "seven"], "expected the number"),
+        (["corrections", "approve", "²"], "expected the number"),
+        (["corrections", "approve", "1" + 30 * "0"], "no correction number 1000"),
         (["ask", "--questions", "no.jsonl"], "no.jsonl"),
+        (["ask", "x", "--out", "answers.jsonl"], "--out is for a file of questions"),
         (["eval", "run", "--questions", "no.jsonl"], "no.jsonl"),
     ],
 )
@@ -199,6 +204,7 @@ def test_user_errors_are_one_line_with_exit_code_2(capsys, args, message):
         (["search", "x", "-k", "0"], "argument -k: '0': expected a whole number, 1 or more"),
         (["sweep", "--trials", "-1"], "argument --trials: '-1': expected a whole number"),
         (["eval", "watch", "DIR"], "the following arguments are required: --questions"),
+        (["tune", "--thumbs", "--retriever"], "argument --retriever: not allowed with argument --thumbs"),
     ],
 )
 def test_wrong_options_are_told_with_the_usage(capsys, args, message):
@@ -206,6 +212,41 @@ def test_wrong_options_are_told_with_the_usage(capsys, args, message):
         main(args)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "a", "question": 7}, "expected an object like"),
+        ({"id": "a", "question": "why?", "product": ["K1"]}, "`product` must be text"),
+        ({"id": "a", "question": "why?", "history": ["before"]}, "`history` must be a list like"),
+    ],
+)
+def test_a_bad_row_of_questions_is_named_by_its_line(capsys, manual, tmp_path, row, message):
+    run(capsys, "index", manual)
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"id": "first", "question": "how?"}) + "\n" + json.dumps(row) + "\n")
+    code, out, err = run(capsys, "ask", "--questions", path)
+    assert (code, out) == (2, "")
+    assert f"in.jsonl:2: {message}" in err
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(capsys, manual, tmp_path, correction):
+    run(capsys, "index", manual)
+    (tmp_path / "in.jsonl").write_text('{"id": "a", "question": "how?"}\n')
+    code, _, err = run(capsys, "search", "--questions", tmp_path / "in.jsonl", "--out", tmp_path / "none" / "out.jsonl")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "expected a file in a folder that exists" in err
+    code, _, err = run(capsys, "corrections", "export", tmp_path)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "give another place" in err
+
+
+def test_a_model_server_that_does_not_answer_is_told_in_one_line(capsys, manual):
+    run(capsys, "index", manual)
+    code, _, err = run(capsys, "ask", "how often do I descale?", "--model", "openai:http://127.0.0.1:9/v1#m")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "the model's server did not answer (Connection error.)" in err
 
 
 @pytest.mark.parametrize(
@@ -239,6 +280,20 @@ def test_a_corrections_file_with_a_bad_line_changes_nothing(capsys, tmp_path, co
     assert json.loads(run(capsys, "corrections", "--json")[1]) == []
 
 
+def test_thumbs_are_listed_with_what_was_said(capsys, workspace, hits):
+    assert "POST /feedback" in run(capsys, "ratings")[1]
+    store = Store(workspace / "emendo.db")
+    answer = Answer("a1", "how often", "how often", "Every 3 months. [1]", (), hits, False, 0.9, "quote", "", "p1", "i1")
+    store.save_answer(answer, store.create_conversation("kettle"))
+    store.rate("a1", "ana", -1, "a step is missing")
+    store.rate("gone", "ben", 1)
+    _, out, _ = run(capsys, "ratings")
+    first, second = [line.split("│") for line in out.splitlines() if "│" in line]
+    assert [cell.strip() for cell in first[1:]] == ["ana", "down", "how often", "Every 3 months. [1]", "a step is missing"]
+    assert [cell.strip() for cell in second[1:4]] == ["ben", "up", "(deleted)"]
+    assert json.loads(run(capsys, "ratings", "--json")[1])[0]["answer"]["question"] == "how often"
+
+
 def test_corrections_are_imported_listed_judged_and_exported(capsys, tmp_path, correction):
     from sft.corrections import read_corrections, write_corrections
 
@@ -250,6 +305,32 @@ def test_corrections_are_imported_listed_judged_and_exported(capsys, tmp_path, c
     run(capsys, "corrections", "export", tmp_path / "out.jsonl")
     [row] = read_corrections(tmp_path / "out.jsonl")
     assert (row.correction_id, row.status) == ("k1", "rejected")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("manifest.json", b"{"),
+        ("manifest.json", b"[1]"),
+        ("manifest.json", b'{"format_version": 1, "new": 2}'),
+        ("CURRENT", b"\xff"),
+    ],
+)
+def test_a_damaged_index_is_told_in_one_line(capsys, manual, workspace, file, content):
+    run(capsys, "index", manual)
+    [path] = (workspace / "index").rglob(file)
+    path.write_bytes(content)
+    code, _, err = run(capsys, "search", "descale")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "damaged" in err
+
+
+def test_a_database_server_that_is_not_there_is_told_without_its_password(capsys, monkeypatch):
+    monkeypatch.setenv("EMENDO_DATABASE", "postgresql://ana:secret@127.0.0.1:9/emendo")
+    code, _, err = run(capsys, "corrections")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "check EMENDO_DATABASE" in err
+    assert "secret" not in err
 
 
 @pytest.mark.parametrize("after", [0.3, 0.8, 1.5, 2.5])

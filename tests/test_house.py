@@ -31,7 +31,7 @@ ONLY_IN = {
     "gradio": ("serve/",),
     "faiss": ("rag/index.py",),
     "peft": ("emendo/hf_model.py", "sft/"),
-    "bitsandbytes": ("emendo/hf_model.py", "sft/"),
+    "bitsandbytes": ("emendo/base_model.py", "sft/"),
     "pickle": (),
 }
 

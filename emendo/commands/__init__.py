@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import shlex
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 Commands = Any  # argparse's sub-parsers object has no public type
+SETTINGS = {  # section of emendo.toml -> its settings, by name: a command loads the steps it needs
+    "index": "rag.assemble:IndexSettings",
+    "retrieve": "rag.retrieve:RetrieveSettings",
+    "retriever": "sft.retriever:RetrieverSettings",
+    "answer": "rag.answer:AnswerSettings",
+    "model": "rag.assemble:ModelSettings",
+    "examples": "sft.examples:ExampleSettings",
+    "tune": "sft.train:TuneSettings",
+    "sweep": "sft.sweep:SweepSettings",
+    "preference": "sft.preference:PreferenceSettings",
+    "thumbs": "sft.thumbs:ThumbsSettings",
+    "policy": "eval.gate:Policy",
+    "serve": "serve.session:ServeSettings",
+}
 QUESTION_ROWS = "rows with id, question, answerable, and facts or answer where it is answerable"
 
 
@@ -20,6 +37,14 @@ def add(
     return parser
 
 
+def same_again(args: argparse.Namespace, *words: object, **options: object) -> str:
+    """A command line for a report to name: `words`, the options that have a value, and the call's workspace and settings."""
+    place = ["--workspace", args.workspace] if args.workspace else []
+    given = [part for name, value in options.items() if value for part in (f"--{name.replace('_', '-')}", value)]
+    settings = [part for override in args.overrides for part in ("--set", override)]
+    return shlex.join(map(str, ["emendo", *place, *words, *given, *settings]))
+
+
 def at_least_one(text: str) -> int:
     """The type of an option that counts something."""
     if not text.isdecimal() or int(text) < 1:
@@ -29,42 +54,20 @@ def at_least_one(text: str) -> int:
 
 def opener(args: argparse.Namespace) -> Any:
     """The workspace of the call, its settings checked before any work."""
-    from emendo.config import check_overrides, open_workspace
+    from emendo.config import check_file, check_overrides, open_workspace
     from rag.assemble import Opener
 
-    if args.overrides:
-        check_overrides(args.overrides, settings_classes())
-    return Opener(open_workspace(args.workspace), tuple(args.overrides))
+    workspace = open_workspace(args.workspace)
+    check_file(workspace.settings, SETTINGS)
+    check_overrides(args.overrides, {section: partial(settings_class, section) for section in SETTINGS})
+    return Opener(workspace, tuple(args.overrides))
 
 
-def settings_classes() -> dict[str, type]:
-    """The settings of every step, by their section of emendo.toml."""
-    from eval.gate import Policy
-    from rag.answer import AnswerSettings
-    from rag.assemble import IndexSettings, ModelSettings
-    from rag.retrieve import RetrieveSettings
-    from serve.session import ServeSettings
-    from sft.examples import ExampleSettings
-    from sft.preference import PreferenceSettings
-    from sft.retriever import RetrieverSettings
-    from sft.sweep import SweepSettings
-    from sft.thumbs import ThumbsSettings
-    from sft.train import TuneSettings
-
-    return {
-        "index": IndexSettings,
-        "retrieve": RetrieveSettings,
-        "retriever": RetrieverSettings,
-        "answer": AnswerSettings,
-        "model": ModelSettings,
-        "examples": ExampleSettings,
-        "tune": TuneSettings,
-        "sweep": SweepSettings,
-        "preference": PreferenceSettings,
-        "thumbs": ThumbsSettings,
-        "policy": Policy,
-        "serve": ServeSettings,
-    }
+def settings_class(section: str) -> type:
+    """The settings of the step whose section of emendo.toml this is."""
+    module, _, name = SETTINGS[section].partition(":")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 def open_store(args: argparse.Namespace) -> Any:

@@ -54,6 +54,8 @@ def index(args: argparse.Namespace) -> int:
 
     opened = opener(args)
     if args.lists is not None:
+        if args.lists < 0:
+            raise UserError(f"--lists {args.lists}: expected 0 (search exactly) or more")
         count = use_lists(opened.workspace.index, opened.embedder(), args.lists)
         how = f"in {args.lists} lists" if args.lists else "exactly"
         say_json({"passages": count, "lists": args.lists}) if args.json else say(f"{count} passages are searched {how}")
@@ -123,12 +125,11 @@ def search(args: argparse.Namespace) -> int:
     question = "" if rows else _question(args)
     retriever = opener(args).retriever()
     if rows:
-        from rag.condense import condense
+        from rag.turns import turn_of
 
         def hits_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-            question, product = row["question"], row.get("product") or args.product
-            found = retriever.passages(question, args.k, product, condense(question, past_turns(row)))
-            return [hit_row(hit) for hit in found]
+            turn = turn_of(retriever, row["question"], past_turns(row), row.get("product") or args.product)
+            return [hit_row(hit) for hit in retriever.passages(row["question"], args.k, turn.product, turn.standalone)]
 
         def found(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [{"id": row["id"], "hits": hits_of(row)} for row in batch]
@@ -142,6 +143,8 @@ def search(args: argparse.Namespace) -> int:
     for hit in hits:
         say(f"{hit.rank}. {place(hit)}  ({hit.score:.3f})")
         say("   " + " ".join(hit.chunk.text.split())[:240])
+        if hit.also_in:
+            say(f"   also in the manuals of: {', '.join(hit.also_in)}")
     return 0
 
 
@@ -225,14 +228,22 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The JSONL rows of a question file; UserError names the file, the line and the cure."""
     rows = []
     for line, row in read_jsonl(path, "questions"):
-        if not str(row.get("question") or "").strip() or "id" not in row:
+        question = row.get("question")
+        if not isinstance(question, str) or not question.strip() or "id" not in row:
             raise UserError(f'{line}: expected an object like {{"id": "q1", "question": "..."}}')
+        if not isinstance(row.get("product") or "", str):
+            raise UserError(f"{line}: `product` must be text, got {row['product']!r}")
+        history = row.get("history") or []
+        if not isinstance(history, list) or not all(isinstance(turn, dict) for turn in history):
+            raise UserError(f'{line}: `history` must be a list like [{{"question": "...", "answer": "..."}}]')
         rows.append(row)
     return rows
 
 
 def write_rows(out: Path | None, what: str, rows: list[dict[str, Any]], work: Any, batch_size: int = 16) -> None:
     """`work` on batches of rows, one JSON line per row to `out`, which appears whole or not at all, or to standard output."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):  # told before the work, not after it
+        raise UserError(f"--out {out}: expected a file in a folder that exists")
     done: list[str] = []
     with progress_bar() as report:
         for start in range(0, len(rows), batch_size):
@@ -247,6 +258,8 @@ def write_rows(out: Path | None, what: str, rows: list[dict[str, Any]], work: An
 
 def _question(args: argparse.Namespace) -> str:
     question = (args.question or "").strip()
+    if args.out:
+        raise UserError("--out is for a file of questions (--questions IN.jsonl); use `--json > FILE` for one")
     if not question:
         raise UserError("no question; write it in quotes, or give a file with --questions IN.jsonl")
     return question

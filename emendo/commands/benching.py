@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,10 @@ from emendo.records import UserError
 from emendo.terminal import progress_bar, say, say_json, table
 
 if TYPE_CHECKING:
+    from eval.bench import Standing
     from eval.evaluation import Estimate
+
+COLUMNS = ("answered", "refused rightly", "leader ahead by", "s p50 / p95", "tokens in / out", "per 1000")  # after the score
 
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -36,13 +40,13 @@ def run_bench(args: argparse.Namespace) -> int:
     prices = dict(_price(text, args.models) for text in args.price)
     for model in args.models:
         check_spec(model)
+    specs = {model: _adapter(model, opened.workspace.adapters) for model in args.models}  # a wrong one is told before all asking
     embedder = opened.embedder()
     retriever: Retriever = opened.retriever(embedder)
 
     def maker(model: str) -> Any:
         def make() -> Any:
-            base, adapter = _adapter(model, opened.workspace.adapters)
-            return opened.answerer(retriever, opened.chat_model(base, adapter, args.bits))
+            return opened.answerer(retriever, opened.chat_model(*specs[model], args.bits))
 
         return make
 
@@ -54,28 +58,19 @@ def run_bench(args: argparse.Namespace) -> int:
     if args.json:
         say_json(standings)
         return 0
-    rows = []
-    for rank, s in enumerate(standings, 1):
-        behind = "" if s.behind is None else f"{s.behind:+.3f} (p {s.p_behind:.2g})"
-        latency = "" if s.p50 is None else f"{s.p50:.2f} / {s.p95:.2f}"
-        tokens = f"{s.tokens_in:.0f} / {s.tokens_out:.0f}" + " est." * s.tokens_estimated
-        cost = "" if s.cost_per_1000 is None else f"{s.cost_per_1000:.2f}"
-        shares = (_shown(s.score) or s.reason, _shown(s.answered), _shown(s.refused_unanswerable))
-        rows.append((rank, s.name, *shares, behind, latency, tokens, cost))
-    columns = (
-        "",
-        "model",
-        primary,
-        "answered",
-        "refused rightly",
-        "leader ahead by",
-        "s p50 / p95",
-        "tokens in / out",
-        "per 1000",
-    )
-    table("", columns, rows)
-    say(f"\n{len(questions)} questions, 95 % intervals; p: the leader is better, Holm-corrected. Answers: {out}")
+    columns = ("", "model", primary, *COLUMNS)
+    table("", columns, [_row(rank, standing) for rank, standing in enumerate(standings, 1)])
+    say(f"\n{len(questions)} questions, 95 % intervals; p: the leader, chosen on them, is better (Holm). Answers: {out}")
     return 0
+
+
+def _row(rank: int, s: Standing) -> tuple[object, ...]:
+    behind = "" if s.behind is None else f"{s.behind:+.3f} (p {s.p_behind:.2g})"
+    latency = "" if s.p50 is None else f"{s.p50:.2f} / {s.p95:.2f}"
+    tokens = f"{s.tokens_in:.0f} / {s.tokens_out:.0f}" + " est." * s.tokens_estimated
+    cost = "" if s.cost_per_1000 is None else f"{s.cost_per_1000:.2f}"
+    shares = (_shown(s.score) or s.reason, _shown(s.answered), _shown(s.refused_unanswerable))
+    return (rank, s.name, *shares, behind, latency, tokens, cost)
 
 
 def _adapter(model: str, adapters: Path) -> tuple[str, str]:
@@ -92,6 +87,8 @@ def _price(text: str, models: list[str]) -> tuple[str, tuple[float, float]]:
     model, _, figures = text.rpartition("=")
     try:
         price_in, price_out = (float(figure) for figure in figures.split(","))
+        if not all(0 <= price < math.inf for price in (price_in, price_out)):
+            raise ValueError("a price is a number, 0 or more")
     except ValueError as error:
         raise UserError(f"--price {text}: expected MODEL=IN,OUT, for example --price 'openai:...#small=0.15,0.60'") from error
     if model not in models:

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from emendo.commands import Commands, add, opener
+from emendo.commands import Commands, add, at_least_one, opener
 from emendo.terminal import say, say_json
 
 
@@ -15,7 +15,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "questions", "draft test questions from the indexed manuals, for a person to accept", draft)
     parser.add_argument("action", choices=("draft",))
     parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="a file instead of the drafts on the evaluation page")
-    parser.add_argument("--count", type=int, default=60, help="at most so many drafts (default 60)")
+    parser.add_argument("--count", type=at_least_one, default=60, help="at most so many drafts (default 60)")
     parser.add_argument("--product", default="", help="only from this product's manuals")
     parser.add_argument("--model", default="", help="a model that words further questions (openai:... or hf:...)")
 
@@ -29,13 +29,14 @@ def draft(args: argparse.Namespace) -> int:
     from emendo.records import UserError
     from eval.draft import DraftSettings, draft_questions
     from rag.index import open_index
+    from rag.scope import chosen_scope
 
-    if args.count < 1:
-        raise UserError(f"--count {args.count}: expected 1 or more")
     opened = opener(args)
     index = open_index(opened.workspace.index, opened.embedder())
-    chunks = [c for document in index.documents() for c in index.chunks(document.doc_id)]
-    chunks = [chunk for chunk in chunks if not args.product or args.product in (chunk.product, chunk.doc_id)]
+    documents = index.documents()
+    chosen = chosen_scope(args.product, documents).doc_ids if args.product else None
+    chosen_documents = [document for document in documents if chosen is None or document.doc_id in chosen]
+    chunks = [chunk for document in chosen_documents for chunk in index.chunks(document.doc_id)]
     write = _writer(opened, args.model) if args.model else None
     questions = draft_questions(chunks, DraftSettings(count=args.count), write)
     if not questions:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emendo.commands import QUESTION_ROWS, Commands, add, answering, inspecting, open_store, opener, refusing, tasks
+from emendo.commands import QUESTION_ROWS, Commands, add, answering, inspecting, open_store, opener, refusing, same_again, tasks
 from emendo.commands.learning import DEFAULT_BASE
 from emendo.records import UserError
 from emendo.terminal import progress_bar, say, say_json, table
@@ -87,19 +88,25 @@ def run_eval(args: argparse.Namespace) -> int:
     card = read_card(folder)
     rows = learned_from(open_store(args))
     referee = _referee(args, [args.model])
+    named = ("questions", "model", "bits", "general", "judge", "judge_labels")
+    command = same_again(args, "eval", "run", adapter=card.adapter_id, **{name: getattr(args, name) for name in named})
     with progress_bar() as report:
         trial = Trial(opened, args.model, args.bits or card.settings["bits"], questions, opened.retriever(), report)
         trial.general = load_questions(args.general) if args.general else ()
         trial.referee = referee
         out = trial.run_folder(card.adapter_id)
-        judged = trial.judge(folder, card, rows, out, opened.settings(Policy, "policy"))
+        judged = trial.judge(folder, card, rows, out, opened.settings(Policy, "policy"), command)
     say_json(judged) if args.json else show_report(judged)
+    if judged.verdict == "PROMOTE" and not args.json:
+        say(f"next: {same_again(args, 'promote', card.adapter_id)}")
     return judged.exit_code
 
 
 def compare_runs(args: argparse.Namespace) -> int:
     """The exit code is the verdict on B: 0 PROMOTE, 1 REJECT, 2 INCONCLUSIVE, 3 INVALID."""
+    from eval.compare import Background
     from eval.gate import Policy
+    from eval.history import count_attempts
     from eval.questions import load_questions
     from eval.watch import compare_runs as compare
     from eval.watch import load_run
@@ -108,18 +115,16 @@ def compare_runs(args: argparse.Namespace) -> int:
     questions = load_questions(args.questions)
     first, second = (load_run(questions, place, opened.workspace.runs) for place in (args.a, args.b))
     card, texts = _learned(args, str(second.manifest.get("adapter_id") or ""))
-    judged = compare(
-        questions,
-        first,
-        second,
-        args.out,
-        opened.settings(Policy, "policy"),
-        card,
-        texts,
-        opened.embedder().encode if card else None,
-        command=f"emendo eval compare {args.a} {args.b} --questions {args.questions}",
+    named = {name: getattr(args, name) for name in ("questions", "out", "judge", "judge_labels")}
+    background = Background(
+        training=card,
+        training_texts=texts,
+        encode=opened.embedder().encode if card else None,
+        attempts=count_attempts(opened.workspace.runs, questions, card.adapter_id) if card else 1,
+        command=same_again(args, "eval", "compare", args.a, args.b, **named),
         referee=_referee(args, [str(arm.manifest.get("model_id", "")) for arm in (first, second)]),
     )
+    judged = compare(questions, first, second, args.out, opened.settings(Policy, "policy"), background)
     say_json(judged) if args.json else show_report(judged, "A", "B")
     return judged.exit_code
 
@@ -146,8 +151,10 @@ def watch_bot(args: argparse.Namespace) -> int:
     questions = load_questions(args.questions)
     policy = opener(args).settings(Policy, "policy")
     answerer = answering.open_answerer(args)
+    named = {name: getattr(args, name) for name in ("questions", "model", "bits", "adapter")}
+    command = same_again(args, "eval", "watch", args.folder, **named)
     with progress_bar() as report:
-        judged = watch(questions, answerer, args.folder, policy, report, args.accept, f"emendo eval watch {args.folder}")
+        judged = watch(questions, answerer, args.folder, policy, report, args.accept, command)
     if judged is None:
         say_json({"verdict": "BASELINE"}) if args.json else say(f"{len(questions)} answers are the baseline in {args.folder}")
         return 0
@@ -157,12 +164,15 @@ def watch_bot(args: argparse.Namespace) -> int:
 
 def show_report(report, before="base", after="tuned") -> None:  # type: ignore[no-untyped-def]
     """Every metric with its interval and test, the verdict, and where the whole report is."""
+    from eval.method import changed
+
     rows = []
     for row in report.rows:
         test = row.comparison
         if test is None:
             continue
-        interval = f"[{test.interval.low:+.3f}, {test.interval.high:+.3f}]"
+        low, high = test.interval.low, test.interval.high
+        interval = f"[{low:+.3f}, {high:+.3f}]" if low < high and math.isfinite(high - low) else "no interval"
         name = row.metric.name if row.rag else f"{row.metric.name} (no manuals)"
         rows.append((name, row.before.value, row.after.value, f"{test.difference:+.3f}", interval, f"{test.p:.2g}", test.n))
     say()
@@ -171,6 +181,8 @@ def show_report(report, before="base", after="tuned") -> None:  # type: ignore[n
         say()
         table(own.title, own.columns, own.rows)
     say(f"\n{report.verdict}: {report.reason}")
+    if report.primary:
+        say(changed(report.primary))
     say(f"report: {report.html}")
 
 

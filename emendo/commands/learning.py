@@ -1,4 +1,4 @@
-"""corrections, tune, adapters, promote, rollback."""
+"""corrections, ratings, tune, promote, rollback."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("list", "import", "export", "approve", "reject"), default="list")
     parser.add_argument("target", nargs="?", help="the file to import or export, or the correction's number")
     parser.add_argument("--status", choices=("open", "approved", "rejected"), help="list only these")
+    told = f"import: rows without passages get those that this model is shown (default {DEFAULT_BASE})"
+    parser.add_argument("--model", default=DEFAULT_BASE, help=told)
+    add(commands, common, "ratings", "the thumbs up and down that answers got, and what was said with them", ratings)
     parser = add(commands, common, "tune", "QLoRA-tune an adapter on the approved corrections", tune)
     parser.add_argument("action", nargs="?", choices=("run", "check"), default="run", help="check: everything but the training")
     add_examples_file(parser)
     parser.add_argument("--model", default=DEFAULT_BASE, help=f"hf:<hub id or path> (default {DEFAULT_BASE})")
     parser.add_argument("--bits", default="", help="auto | nf4 | bf16 | fp32 (default nf4)")
-    parser.add_argument("--retriever", action="store_true", help="adapt the embedder instead, and keep it if it finds more")
-    parser.add_argument("--task", type=Path, metavar="TASK.toml", help="tune for this task, on its own training rows")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--retriever", action="store_true", help="adapt the embedder instead, and keep it if it finds more")
+    instead.add_argument("--task", type=Path, metavar="TASK.toml", help="tune for this task, on its own training rows")
     told = "go on from this adapter (default: the newest), away from the rejected answers (DPO)"
-    parser.add_argument("--preference", nargs="?", const="latest", default="", metavar="ADAPTER", help=told)
+    instead.add_argument("--preference", nargs="?", const="latest", default="", metavar="ADAPTER", help=told)
     told = "go on from this adapter (default: the newest), by the thumbs up and down that answers got (KTO)"
-    parser.add_argument("--thumbs", nargs="?", const="latest", default="", metavar="ADAPTER", help=told)
+    instead.add_argument("--thumbs", nargs="?", const="latest", default="", metavar="ADAPTER", help=told)
     parser = add(commands, common, "promote", "serve with an adapter that its evaluation has shown to be better", promote)
     parser.add_argument("adapter", nargs="?", default="latest", help="adapter id (default: the newest)")
     parser.add_argument("--force", action="store_true", help="without a PROMOTE verdict; needs --reason, which is recorded")
@@ -57,7 +61,7 @@ def corrections(args: argparse.Namespace) -> int:
         note(f"{len(rows)} corrections written to {args.target}")
         return 0
     if args.action in ("approve", "reject"):
-        if not (args.target or "").isdigit():
+        if not (args.target or "").isdecimal():
             raise UserError(
                 f"`emendo corrections {args.action} NUMBER`: expected the number of a correction, got {args.target!r}"
             )
@@ -75,13 +79,28 @@ def corrections(args: argparse.Namespace) -> int:
     return 0
 
 
+def ratings(args: argparse.Namespace) -> int:
+    found = open_store(args).ratings()
+    if args.json:
+        say_json(found)
+        return 0
+    rows = []
+    for row in found:
+        question, text = (row["answer"].question, row["answer"].text) if row["answer"] else ("(deleted)", "")
+        thumb = "up" if row["rating"] > 0 else "down"
+        rows.append((row["at"][:10], row["owner"], thumb, _short(question, 50), _short(text, 60), row["comment"]))
+    none = "no thumbs yet; they are given in the chat of `emendo serve`, or by POST /feedback with a comment"
+    table("", ("at", "who", "thumb", "question", "answer", "comment"), rows, none)
+    return 0
+
+
 def _import(args: argparse.Namespace) -> int:
     from sft.corrections import read_corrections
 
     path = _target_file(args)
     opened = opener(args)
     light = opened.retriever() if opened.workspace.index.exists() else None
-    rows = read_corrections(path, light)
+    rows = read_corrections(path, light, opened.answer_settings(args.model))
     numbers = open_store(args).add_corrections(rows)
     say_json({"imported": len(numbers)}) if args.json else say(f"{len(numbers)} corrections read from {path}")
     return 0

@@ -17,7 +17,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def sweep(args: argparse.Namespace) -> int:
     """Run or go on with the sweep; prints the trials, best first, and the file for `emendo tune --set-file`."""
-    from emendo.commands.learning import hf_base
+    from emendo.commands.learning import as_served, hf_base
     from sft.examples import ExampleSettings
     from sft.ratings import learnable
     from sft.sweep import SweepSettings
@@ -40,7 +40,7 @@ def sweep(args: argparse.Namespace) -> int:
             rows,
             opened.workspace.root / "sweeps",
             settings,
-            opened.settings(TuneSettings, "tune"),
+            as_served(opened, args.model, opened.settings(TuneSettings, "tune")),
             examples,
             progress,
         )

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emendo.commands import Commands, add, opener
+from emendo.commands import Commands, add, opener, same_again
 from emendo.commands.learning import DEFAULT_BASE, run_tune, show_card, with_bits
 from emendo.commands.tuning import run_check
 from emendo.records import UserError
@@ -127,7 +127,7 @@ def eval_task(args: argparse.Namespace) -> int:
             progress=report,
             losses=json.loads((folder / "losses.json").read_text(encoding="utf-8")),
             attempts=count_attempts(runs, questions, card.adapter_id),
-            command=f"emendo eval task {args.file} --model {args.model} --adapter {card.adapter_id}",
+            command=same_again(args, "eval", "task", args.file, model=args.model, adapter=card.adapter_id, bits=bits),
         )
     say_json(judged) if args.json else show_report(judged)
     return judged.exit_code

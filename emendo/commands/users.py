@@ -80,7 +80,10 @@ def accounts(args: argparse.Namespace):  # type: ignore[no-untyped-def]
 def _password(args: argparse.Namespace) -> str:
     if args.password_stdin:
         return sys.stdin.readline().rstrip("\n")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != password:
+    try:
+        password, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
+    except EOFError as error:
+        raise UserError("no password was given; a script gives one with --password-stdin") from error
+    if again != password:
         raise UserError("the two passwords differ; try again")
     return password
