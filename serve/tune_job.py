@@ -172,13 +172,12 @@ def _work(given: dict[str, Any], tell: Any) -> dict[str, Any]:
     rows = learnable(store, examples.thumbs_up)
     store.close()
     data = build_examples(rows, examples)
-    from sft.train import TuneSettings, tune  # loads torch: not before there is something to learn
+    from sft.train import TuneSettings, as_served, tune  # loads torch: not before there is something to learn
 
     settings = opened.settings(TuneSettings, "tune")
     if given["bits"]:
         settings = dataclasses.replace(settings, bits=given["bits"])
-    if settings.loss == "auto" and opened.answer_settings(given["model"]).verbatim:
-        settings = dataclasses.replace(settings, loss="choices")  # as the command line does
+    settings = as_served(opened, given["model"], settings)
     base = given["model"].removeprefix("hf:").partition("+")[0]
     if given["kind"] == "check":
         from sft.preflight import preflight

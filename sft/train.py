@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from emendo.base_model import load_base, stop_token_ids
 from emendo.chat_models import BUNDLED, resolve_base
@@ -27,6 +27,9 @@ from sft.estimate import free_memory, memory_of
 from sft.examples import ExampleSet
 from sft.schedules import Schedule
 from sft.threads import use_free_cores
+
+if TYPE_CHECKING:
+    from rag.assemble import Opener
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,12 @@ def with_loss(base: str, data: ExampleSet, settings: TuneSettings) -> TuneSettin
     if replay_text is None:
         replay_text = 0.1 if choosing else 0.0
     return dataclasses.replace(settings, loss="choices" if choosing else "tokens", replay_text=replay_text)
+
+
+def as_served(opened: Opener, model: str, settings: TuneSettings) -> TuneSettings:
+    """The settings with the loss that matches how the workspace answers with `model`, an hf: spec, where none is chosen."""
+    verbatim = settings.loss == "auto" and opened.answer_settings(model).verbatim
+    return dataclasses.replace(settings, loss="choices") if verbatim else settings
 
 
 def window_of(model: Any, settings: TuneSettings) -> int:

@@ -113,7 +113,7 @@ def _target_file(args: argparse.Namespace) -> Path:
 
 
 def tune(args: argparse.Namespace) -> int:
-    from sft.train import TuneSettings
+    from sft.train import TuneSettings, as_served
 
     if os.environ.get("RANK", "0") != "0":  # of several processes that train together only the first one speaks
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -153,6 +153,7 @@ def tune(args: argparse.Namespace) -> int:
 
 def run_tune(opened, model, bits, data, rows, settings) -> AdapterCard:  # type: ignore[no-untyped-def]
     """Tune with a progress bar; `model` is an hf: spec."""
+    from sft.train import as_served
     from sft.train import tune as tune_adapter
 
     base, settings = hf_base(model), as_served(opened, model, with_bits(settings, bits))
@@ -177,12 +178,6 @@ def with_bits(settings: TuneSettings, bits: str) -> TuneSettings:
     from emendo.config import make_settings
 
     return dataclasses.replace(settings, bits=make_settings(type(settings), {"bits": bits}, "tune").bits) if bits else settings
-
-
-def as_served(opened, model, settings) -> TuneSettings:  # type: ignore[no-untyped-def]
-    """The settings with the loss that matches how `model` answers, where none is chosen."""
-    verbatim = settings.loss == "auto" and opened.answer_settings(model).verbatim
-    return dataclasses.replace(settings, loss="choices") if verbatim else settings
 
 
 def show_card(card: AdapterCard, judge: str = "emendo eval run") -> None:

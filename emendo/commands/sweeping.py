@@ -17,12 +17,12 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def sweep(args: argparse.Namespace) -> int:
     """Run or go on with the sweep; prints the trials, best first, and the file for `emendo tune --set-file`."""
-    from emendo.commands.learning import as_served, hf_base
+    from emendo.commands.learning import hf_base
     from sft.examples import ExampleSettings
     from sft.ratings import learnable
     from sft.sweep import SweepSettings
     from sft.sweep import sweep as run_sweep
-    from sft.train import TuneSettings
+    from sft.train import TuneSettings, as_served
 
     opened = opener(args)
     settings = opened.settings(SweepSettings, "sweep")
