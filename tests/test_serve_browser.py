@@ -94,6 +94,7 @@ def serious(page: Any) -> list[str]:
     """What axe-core finds that keeps people out: rule and element of each serious or critical violation."""
     from axe_playwright_python.sync_playwright import Axe
 
+    page.wait_for_selector(".toast-body", state="detached")  # as it fades, its text has less and less contrast
     violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     grave = [found for found in violations if found["impact"] in ("serious", "critical")]
     return [f"{found['id']}: {node['html']}" for found in grave for node in found["nodes"]]
