@@ -26,7 +26,7 @@ from rag.outline import Reading, build_sections, promote_codes, split_wide_table
 
 __all__ = ["ManualFile", "ParseLimits", "ParsedManual", "find_manuals", "parse", "parse_batch", "parse_isolated"]
 
-PARSER_VERSION = "4"  # raise it when a parser's output changes: documents parsed by another version are parsed again
+PARSER_VERSION = "5"  # raise it when a parser's output changes: documents parsed by another version are parsed again
 _PARSERS = {
     ".pdf": "pdf",
     ".docx": "docx",

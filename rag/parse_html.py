@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bs4 import BeautifulSoup, Comment, NavigableString, PageElement, Tag
 
 from emendo.records import Block
-from rag.html_furniture import drop_furniture, split_title
+from rag.html_furniture import (
+    LINK,
+    LINK_END,
+    drop_furniture,
+    is_link_only,
+    is_navigation,
+    leads_inside,
+    names_its_maker,
+    plain_text,
+    split_title,
+)
+from rag.html_headings import promote_bold_lines
 from rag.outline import Reading, as_warning, is_signal_word, table_text, text_block, tidy
 
 _MAIN = ('[role="main"]', "main", "article", "div.document", "div.md-content", "div#content", "div#main-content")
@@ -21,6 +32,8 @@ _BLOCK_TAGS = set(
 _WORDS = "warning|caution|danger|important|attention|notice|note|tip|hint"
 _SIGNAL = re.compile(_WORDS, re.IGNORECASE)
 _ADMONITION = re.compile(rf"^(?:admonition(?:block)?|alert|callout|info|{_WORDS})(?:$|-|_)", re.IGNORECASE)
+_AFTER_WORD = re.compile(r"[,.;:)]+(?:\s|$)")  # not ".profile" or ":wq"
+_MOST_SPANNED = 1000  # rows or columns of one cell; browsers stop there, too
 _BREAK = "\u2029"  # stands for <br> until the text around it is complete
 
 
@@ -34,14 +47,32 @@ def read_html(soup: BeautifulSoup, source: str) -> Reading:
     page, site = split_title(soup)
     main = _find_main(soup)
     drop_furniture(main, source)
+    promote_bold_lines(main)
     walker = _Walker()
     walker.visit(main)
     walker.flush()
-    headings = [block for block in walker.blocks if block.kind == "heading"]
+    blocks = _without_bare_links(walker.blocks, walker.bare)
+    headings = [block for block in blocks if block.kind == "heading"]
     site = re.sub(r"\s+documentation$", "", site, flags=re.IGNORECASE)
     page = page or (headings[0].text if headings else "")
     title = f"{site}: {page}" if site and page and site.lower() != page.lower() else page or site
-    return Reading(tuple(walker.blocks), title, product=site)
+    return Reading(tuple(blocks), title, product=site)
+
+
+def _without_bare_links(blocks: Sequence[Block], bare: Sequence[Block]) -> list[Block]:
+    """The blocks without the sections that hold nothing but links to other places."""
+    links = {id(block) for block in bare}
+    kept: list[Block] = []
+    section: list[Block] = []
+    for block in [*blocks, None]:
+        if block is None or block.kind == "heading":
+            if not all(id(one) in links for one in section):
+                kept += section
+            section = []
+            kept += [block] if block else []
+        else:
+            section.append(block)
+    return kept
 
 
 def _find_main(soup: BeautifulSoup) -> Tag:
@@ -60,10 +91,12 @@ class _Walker:
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.pending: list[str] = []
+        self.bare: list[Block] = []  # those that are nothing but links inside the site
         self.marker = ""  # of the list item whose first text is next
         self.signal = ""  # of the admonition whose first text is next
         self.level = 0  # of the last heading
         self.in_table = 0
+        self.in_link = False  # to another place of the site
 
     def visit(self, element: Tag) -> None:
         for child in element.children:
@@ -73,17 +106,17 @@ class _Walker:
         if isinstance(node, Tag):
             self._tag(node)
         elif isinstance(node, NavigableString) and not isinstance(node, Comment):
-            self.pending.append(str(node))
+            self.pending.append(f"{LINK}{node}{LINK_END}" if self.in_link else str(node))
 
     def _tag(self, tag: Tag) -> None:
         if tag.name == "br":
             self.pending.append(_BREAK)
+        elif tag.name == "a" and leads_inside(tag):
+            self.in_link = True
+            self.visit(tag)
+            self.in_link = False
         elif tag.name not in _BLOCK_TAGS:
-            # An inline element may hold blocks all the same.
-            if tag.find(list(_BLOCK_TAGS)):
-                self.visit(tag)
-            else:
-                self.pending.append(tag.get_text())
+            self.visit(tag)  # an inline element may hold blocks all the same
         else:
             self.flush()
             self._block(tag)
@@ -176,7 +209,7 @@ class _Walker:
 
     def _table(self, tag: Tag) -> None:
         rows = [row.find_all(["td", "th"], recursive=False) for row in tag.find_all("tr") if row.find_parent("table") is tag]
-        texts = [[tidy(cell.get_text(" ")) for cell in row] for row in rows]
+        texts = _cell_texts(rows)
         filled = max((sum(1 for text in row if text) for row in texts), default=0)
         if filled <= 1 or tag.find(["table", "h1", "h2", "h3", "h4", "h5"]):
             # A table for layout: a frame, or an icon beside its text.
@@ -186,16 +219,22 @@ class _Walker:
                 self.flush()
             self.in_table -= 1
         else:
+            while texts and sum(map(bool, texts[0])) <= 1:  # the table's title is no header
+                self._add(Block("paragraph", "".join(texts.pop(0))))
             self._add(Block("table", table_text(texts)))
 
     def flush(self) -> None:
         """Make blocks of the text gathered so far."""
-        for part in "".join(self.pending).split(_BREAK):
-            # Source lines broken between inline tags leave a space before the full stop.
-            text = re.sub(r" ([,.;:!?)])(?= |$)", r"\1", tidy(part))
-            if text:
-                self._text(text)
+        whole = "".join(self.pending).replace(LINK_END + LINK, "")
         self.pending.clear()
+        for part in [] if is_navigation(whole) and not self.marker else whole.split(_BREAK):
+            # Source lines broken between inline tags leave a space before the full stop.
+            text = re.sub(r" ([,.;:!?)])(?= |$)", r"\1", tidy(plain_text(part)))
+            if not text or (not self.marker and (is_navigation(part) or names_its_maker(text))):
+                continue
+            bare = is_link_only(part) and not self.marker and not self.signal
+            self._text(text)
+            self.bare += self.blocks[-1:] if bare else []
 
     def _text(self, text: str) -> None:
         last = self.blocks[-1] if self.blocks else None
@@ -203,7 +242,7 @@ class _Walker:
             self._add(Block("list_item" if self.marker == "- " else "step", self.marker + text))
         elif self.signal:
             self._add(as_warning(Block("paragraph", text if _SIGNAL.match(text) else self.signal + text)))
-        elif last and last.kind == "paragraph" and text[0] in ",.;:)":
+        elif last and last.kind == "paragraph" and _AFTER_WORD.match(text):
             self.blocks[-1] = replace(last, text=last.text + text)
         else:
             self._add(text_block(text))
@@ -212,6 +251,34 @@ class _Walker:
     def _add(self, block: Block) -> None:
         if block.text:
             self.blocks.append(block)
+
+
+def _cell_texts(rows: Sequence[Sequence[Tag]]) -> list[list[str]]:
+    """The table's texts in their columns: a cell that is several rows high counts for each, a wide one for its first column."""
+    texts: list[list[str]] = []
+    below: dict[int, tuple[int, str]] = {}  # column -> rows that its last cell still goes down, and its text
+    for row in rows:
+        texts.append([])
+        cells = list(row)
+        while cells or len(texts[-1]) in below:
+            column = len(texts[-1])
+            if column in below:
+                left, text = below.pop(column)
+                below |= {column: (left - 1, text)} if left > 1 else {}
+                texts[-1].append(text)
+                continue
+            cell = cells.pop(0)
+            text = tidy(cell.get_text(" "))
+            for n in range(_span(cell, "colspan")):
+                texts[-1].append("" if n else text)
+                if _span(cell, "rowspan") > 1:
+                    below[column + n] = (_span(cell, "rowspan") - 1, "" if n else text)
+    return texts
+
+
+def _span(cell: Tag, name: str) -> int:
+    value = str(cell.get(name, "1")).strip()
+    return min(max(int(value), 1), _MOST_SPANNED) if value.isdigit() and value.isascii() else 1
 
 
 def _definition_parts(tag: Tag) -> Iterator[PageElement]:

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import reduce
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -16,22 +15,22 @@ from rag.outline import (
     Reading,
     is_contents_line,
     is_signal_word,
-    join_lines,
     readable_title,
     starts_anew,
     text_block,
 )
+from rag.pdf_chars import RAISED
 from rag.pdf_columns import find_columns
 from rag.pdf_definitions import join_terms
 from rag.pdf_furniture import drop_furniture
 from rag.pdf_headings import find_headings
+from rag.pdf_joins import join_pages, mend_hyphens, mend_lines
 from rag.pdf_lines import HYPHEN, Line, Page, around, open_pdf, read_outline, read_pages
 from rag.pdf_order import order
 from rag.pdf_tables import Table, find_tables
 
 _NUMBERED = re.compile(r"^\d+(?:\.\d+)*\.?\s")
 _STEP_MARK = re.compile(r"\d{1,2}[.)]?")
-_URL_PART = re.compile(r"[^\s/]*(?:[-/_=&%?+~#]|\.\w)(?!/)")
 _CODE = re.compile(r"^[A-Z]{1,2}[- ]?\d{2,3}\b")  # lines that each explain a code
 _CHAPTER = re.compile(r"(?:chapter|part|appendix|section) (?:\d{1,2}|[IVX]+|[A-Z])", re.IGNORECASE)  # above its title
 _MOST_HEADS = 6  # lines of furniture on a scan; more were a table of contents
@@ -61,12 +60,12 @@ def read(data: bytes, source: str, ocr: str = "") -> Reading:
     ruled = find_tables(data, [page.number for page in pages if page.grid])
     headings = find_headings(pages, outline)
     words = _vocabulary(pages)
-    blocks: list[Block] = []
+    by_page = []
     for page in pages:
         tables = ruled.get(page.number, [])
         free = [line for line in page.lines if not any(_inside(line.box, table.box) for table in tables)]
-        for block in join_terms(list(_page_blocks(page, headings, [*tables, *find_columns(free, headings)], words))):
-            _append(blocks, block, words)
+        by_page.append(join_terms(list(_page_blocks(page, headings, [*tables, *find_columns(free, headings)], words))))
+    blocks = join_pages(by_page, words)
     warnings = _page_warnings(scans, pages, ocr)
     unread = [page.number for page in pages if page.grid and page.number not in ruled]
     if unread:
@@ -119,7 +118,8 @@ def _join_split_lines(page: Page) -> Page:
         elif last and _is_step_mark(last, line):
             joined[-1] = _as_step(last, line)
         elif last and 0 <= line.box.x0 - last.box.x1 < last.size and _same_row(last, line):
-            space = "" if line.box.x0 - last.box.x1 < last.size * 0.15 else " "
+            marked = last.text[-1] in RAISED and line.text[0].isalnum()  # the mark hangs over the space behind it
+            space = "" if line.box.x0 - last.box.x1 < last.size * 0.15 and not marked else " "
             joined[-1] = _join_pieces(last, line, space)
         else:
             joined.append(line)
@@ -209,6 +209,8 @@ def _breaks(group: Sequence[Line], line: Line, headings: dict[Line, int], right:
     goes_on = last.box.x1 > right - width * 0.06 and last.text[-1] not in ".!?:;" and line.text[0].islower()
     if headings.get(line) != headings.get(last) or distance > gap * (1.6 if goes_on else 1.3) or distance < -0.5:
         return True
+    if line.text[0] in RAISED:
+        return True  # the next note at the foot of the page
     if line in headings:
         return _NUMBERED.match(line.text) is not None or abs(line.size - last.size) > 0.5
     if abs(line.size - last.size) > max(line.size, last.size) * 0.15:
@@ -260,43 +262,8 @@ def _indent(lines: Sequence[Line]) -> str:
     return "\n".join(" " * round((line.box.x0 - left) / max(width, 1)) + line.text for line in lines)
 
 
-def mend_hyphens(text: str, words: Counter[str]) -> str:
-    """The text of a table, its words that are cut at the end of a line mended."""
-    first, *parts = re.split(f"(?<={HYPHEN}) ", text)
-    return reduce(lambda whole, part: mend_lines(whole, part, words), parts, first)
-
-
-def mend_lines(text: str, following: str, words: Counter[str]) -> str:
-    """Two lines as one. A word cut by a hyphen is mended the way the rest of the document spells it."""
-    if "://" in text.rsplit(" ", 1)[-1] and text[-1] != "." and _URL_PART.match(following):
-        return text + following  # an address that was too long for its line
-    if text.endswith(HYPHEN) or (text.endswith("-") and text[-2:-1].isalpha()):
-        stem, head, tail = text[:-1], re.findall(r"\w*$", text[:-1])[0], re.findall(r"^\w*", following)[0]
-        hyphenated, plain = words[f"{head}-{tail}".lower()], words[f"{head}{tail}".lower()]
-        if not tail[:1].islower() or hyphenated > plain:
-            return f"{stem}-{following}"
-        return stem + following
-    return join_lines(text, following)
-
-
 def _vocabulary(pages: Sequence[Page]) -> Counter[str]:
     return Counter(word for page in pages for line in page.lines for word in re.findall(r"\w+(?:-\w+)*", line.text.lower()))
-
-
-def _append(blocks: list[Block], block: Block, words: Counter[str]) -> None:
-    """Add the block, or join it to the last one when the page break cut a sentence.
-
-    Parts of a table stay apart, so that a row is cited with the page it stands on.
-    """
-    if block.kind == "heading" and blocks and re.fullmatch(r"\d{1,2}\.", blocks[-1].text):
-        blocks.pop()  # the heading's own number, set apart
-    last = blocks[-1] if blocks else None
-    cut = last is not None and last.page != block.page and last.kind not in ("heading", "table") and block.kind == "paragraph"
-    if last is not None and cut and last.text[-1] not in ".!?:" and block.text[:1].islower():
-        text = mend_lines(last.text, block.text, words)
-        blocks[-1] = replace(last, text=text, boxes=(*last.boxes, *block.boxes))
-    elif block.text:
-        blocks.append(block)
 
 
 def _title(metadata: Any, pages: Sequence[Page]) -> str:

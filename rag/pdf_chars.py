@@ -1,4 +1,4 @@
-"""Single characters of a PDF page through pdfium: font, size and place; rows told apart; accents put on their letters."""
+"""Single characters of a PDF page through pdfium: font, size, place; rows told apart; accents joined; raised digits known."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ _NOT_BOLD = re.compile(r"roman|regu|light|book|cmr\d|cmtt\d|cmti\d|cmsl")
 # Accents as characters of their own, which TeX's older fonts print before their letter (the cedilla after it).
 _ACCENTS = dict(zip("`´ˆ˜¨˚ˇ¸¯˘˙˝", "\u0300\u0301\u0302\u0303\u0308\u030a\u030c\u0327\u0304\u0306\u0307\u030b", strict=True))
 _DOTLESS = {"ı": "i", "ȷ": "j"}
+RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_RAISED = str.maketrans("0123456789", RAISED)
+_SMALL = 0.85  # of the line's size; raised digits are smaller
+_RISE = 0.2  # of the line's size, from its baseline to that of a raised digit
 _UNSEEN = "\u200b"  # what takes the place of a character that became part of another
 
 
@@ -81,3 +85,37 @@ def compose_accents(page: Any, start: int, text: str) -> str:
                 found[other], found[n] = composed, _UNSEEN
                 break
     return "".join(found)
+
+
+def raise_digits(page: Any, start: int, text: str, size: float) -> str:
+    """The text, of the same length, with digits set small and high as such: a note's mark ("GTK¹"), a power ("10³")."""
+    found = list(text)
+    for run in re.finditer(r"[0-9]+", text):
+        base: float | None = None
+        for n in range(run.end() - 1, run.start() - 1, -1):
+            if drawn_size(page, start + n) > size * _SMALL:
+                break
+            base = _nearest_baseline(page, start, text, size, n) if base is None else base
+            if base is None or _baseline(page, start + n) - base < size * _RISE:
+                break
+            found[n] = text[n].translate(_RAISED)
+    return "".join(found)
+
+
+def part_marks(text: str) -> str:
+    """The text with a space between a word or its full stop and a note's mark, and after a mark that begins the note."""
+    text = re.sub(rf"([^\W\d_]{{3}}|[^\w\s(+−-])(?=[{RAISED}])", r"\1 ", text)
+    return re.sub(rf"^([{RAISED}]+)(?=[^\s{RAISED}])", r"\1 ", text)
+
+
+def _nearest_baseline(page: Any, start: int, text: str, size: float, at: int) -> float | None:
+    """The baseline of the nearest letter or digit of the line's own size."""
+    for n in sorted(range(len(text)), key=lambda n: abs(n - at)):
+        if text[n].isalnum() and drawn_size(page, start + n) > size * _SMALL:
+            return _baseline(page, start + n)
+    return None
+
+
+def _baseline(page: Any, index: int) -> float:
+    x, y = ctypes.c_double(), ctypes.c_double()
+    return y.value if raw.FPDFText_GetCharOrigin(page, index, x, y) else 0.0

@@ -11,6 +11,7 @@ from emendo.records import Block
 _MOST_WORDS = 10  # of a term
 _LEAST_WORDS = 3  # of what it means
 _ONE_LINE = 24.0  # points
+_MOST_GAP = 16.0  # points from the term to its text
 _INDENT = (8.0, 120.0)  # points
 _SAME_EDGE = 3.0  # points
 
@@ -33,7 +34,7 @@ def _explains(term: Block, text: Block) -> bool:
         return False
     above, below = term.boxes[-1], text.boxes[0]
     one_line = "\n" not in term.text and above.y1 - above.y0 < _ONE_LINE
-    indented = _INDENT[0] <= below.x0 - above.x0 <= _INDENT[1] and -2 < below.y0 - above.y1 < _ONE_LINE / 2
+    indented = _INDENT[0] <= below.x0 - above.x0 <= _INDENT[1] and -2 < below.y0 - above.y1 < _MOST_GAP
     is_term = len(term.text.split()) <= _MOST_WORDS and term.text[-1] not in ".:!?;,"
     return one_line and indented and is_term and len(text.text.split()) >= _LEAST_WORDS
 

@@ -15,7 +15,7 @@ import pypdfium2.raw as raw
 
 from emendo.records import Box, UserError
 from rag.outline import tidy
-from rag.pdf_chars import char_box, compose_accents, drawn_size, font_name, is_bold, row_starts
+from rag.pdf_chars import char_box, compose_accents, drawn_size, font_name, is_bold, part_marks, raise_digits, row_starts
 
 _FILLS = 0.6  # of the page: a background, no figure
 _WIDE_GAP = 0.9  # of the font size; spaces of justified text are narrower
@@ -173,6 +173,8 @@ class _PageReader:
         line = self._part(start, end, text)
         if line is None:
             return
+        text = raise_digits(self.text_page, start, text, line.size)
+        line = replace(line, text=_tidy(text))
         tall = 0 < _TALL * line.size < line.box.y1 - line.box.y0
         rows = [0, *(row_starts(self.text_page, start, text, line.size) if tall else ()), len(text)]
         if len(rows) > 2:
@@ -201,7 +203,7 @@ class _PageReader:
 
     def _part(self, start: int, end: int, text: str) -> Line | None:
         """The characters [start, end) as a line; None when nothing of them is drawn."""
-        text = tidy(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))  # pdfium counts in UTF-16 units
+        text = _tidy(text)
         box = self._box(start, end - start) if text else None
         if box is None:
             return None
@@ -235,6 +237,10 @@ class _PageReader:
         size = (round(self.width * scale), round(self.height * scale))
         raw.FPDF_PageToDevice(self.page.raw, 0, 0, *size, 0, x, y, across, down)
         return across.value / scale, down.value / scale
+
+
+def _tidy(text: str) -> str:
+    return part_marks(tidy(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")))  # pdfium counts in UTF-16 units
 
 
 def _count_images(page: pdfium.PdfPage) -> int:

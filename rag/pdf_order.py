@@ -62,11 +62,19 @@ def _divide(page: Page) -> tuple[Run, list[Run]]:
     for run in _runs(page.lines):
         label = all(len(line.text) <= _LABEL and _at_picture(line, page) for line in run)
         foot = max((line.box.y1 for line in flow if label or any(_over(line, one) for one in run)), default=0.0)
-        if run[0].box.y0 < foot - 0.5 * run[0].size:
+        above = run[0].box.y0 < foot - 0.5 * run[0].size
+        # A mark in the margin, written before the text that goes on below it, makes nothing late.
+        if above and not (any(len(line.text) > _LABEL for line in run) and _goes_on_below(run, flow)):
             late.append(run)
         else:
             flow += run
     return flow, late
+
+
+def _goes_on_below(run: Run, flow: Run) -> bool:
+    """Whether no line of the run begins above the foot of an earlier line over or under it."""
+    feet = [max((one.box.y1 for one in flow if _over(line, one)), default=0.0) for line in run]
+    return all(line.box.y0 >= foot - 0.5 * line.size for line, foot in zip(run, feet, strict=True))
 
 
 def _place(late: Line, flow: Sequence[Line]) -> int:

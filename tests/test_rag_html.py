@@ -119,3 +119,95 @@ def test_a_short_page_inside_a_layout_table_is_no_navigation(tmp_path: Path) -> 
         "<p class='fragment'>Charge it fully.</p><a rel='next' href='b.html'>Next</a></div></td></tr></table></body></html>",
     )
     assert texts(manual) == ["It lasts for ten hours.", "Charge it fully."]
+
+
+def test_a_manual_that_is_all_inside_a_contents_list_is_kept(tmp_path: Path) -> None:
+    # Sphinx's single page holds every chapter in the element that holds a list of chapters on other pages.
+    chapters = '<div class="toctree-wrapper"><section><h2>Care</h2><p>Wipe it dry.</p></section></div>'
+    listed = '<div class="toctree-wrapper"><ul><li><a href="care.html">Care of the lamp</a></li></ul></div>'
+    manual = parse_html(tmp_path, f"<html><body><h1>Lumo</h1><p>A lamp.</p>{chapters}{listed}</body></html>")
+    assert texts(manual) == ["A lamp.", "Wipe it dry."]
+
+
+def test_a_form_around_the_page_is_no_form(tmp_path: Path) -> None:
+    search = "<form><label>Search the manual</label><input/></form>"
+    manual = parse_html(tmp_path, f"<html><body>{search}<form><h1>Care</h1><p>Wipe it dry.</p></form></body></html>")
+    assert texts(manual) == ["Wipe it dry."]
+
+
+@pytest.mark.parametrize(
+    "bar",
+    [
+        '<a href="index.html">Home</a> | <a href="map.html">Lamps</a> | <a href="x.html">Parts</a>',
+        '<a href="b.html">Next</a> Previous <a href="toc.html#2">Contents</a><hr>',
+        '<p>(<a href="#top">back to top</a>)</p>',
+        "<table><tr><td>[&lt;]</td><td>[<a href='b.html'>&gt;</a>]</td><td><a href='i.html'>Index</a></td>"
+        "<td><a href='t.html'>Lumo</a></td></tr></table>",
+        '<p>This document was generated on May 1 using <a href="https://maker.example">a maker</a>.</p>',
+    ],
+)
+def test_bars_of_links_are_dropped(tmp_path: Path, bar: str) -> None:
+    manual = parse_html(tmp_path, f"<html><body>{bar}<h1>Care</h1><p>Wipe it dry.</p>{bar}</body></html>")
+    assert texts(manual) == ["Wipe it dry."]
+
+
+def test_sections_of_links_to_other_pages_are_dropped_and_linked_sentences_stay(tmp_path: Path) -> None:
+    manual = parse_html(
+        tmp_path,
+        '<html><body><header><a href="index.html"><p>Lumo 3 Help</p></a></header><h1>Lumo</h1><a href="m.html">Main Page</a>'
+        '<h2>Is it waterproof?</h2><p><a href="care.html">Yes.</a></p><h2>Lamps</h2><p>There are three:</p>'
+        '<p><a href="a.html">Uno</a>, <a href="b.html">Duo</a></p><h2>Contact</h2>'
+        '<p><a href="mailto:help@lamps.example">help@lamps.example</a></p></body></html>',
+    )
+    assert texts(manual) == ["Yes.", "There are three:", "Uno, Duo", "help@lamps.example"]
+
+
+def test_bold_lines_are_the_headings_of_a_page_without_any(tmp_path: Path) -> None:
+    page = (
+        '<html><body><h1>Lumo</h1><p><a name="a"></a><font size="+1"><b>Cleaning it</b></font><p>Press <b>Off</b> first.'
+        "<br><b>Storing it</b><br>Keep it dry.<ul><li><b>In winter</b></li></ul><p><b>Warning</b><p>It is hot.{}</body></html>"
+    )
+    found = parse_html(tmp_path, page.format(""))
+    assert outline(found) == [("Lumo", "Cleaning it"), ("Lumo", "Storing it")]
+    assert texts(found)[:3] == ["Press Off first.", "Keep it dry.", "- In winter"]
+    assert outline(parse_html(tmp_path, page.format("<h2>Repair</h2><p>None."))) == [("Lumo",), ("Lumo", "Repair")]
+
+
+def test_cells_over_several_rows_and_columns_keep_the_others_in_place(tmp_path: Path) -> None:
+    manual = parse_html(
+        tmp_path,
+        "<html><body><table><tr><th colspan='3'>Settings of the lamp</th></tr><tr><th>Mode</th><th>Level</th><th>Watts</th></tr>"
+        "<tr><td rowspan='2'>Night</td><td>1</td><td>2</td></tr><tr><td>2</td><td>4</td></tr>"
+        "<tr><td colspan='2'>Off</td><td rowspan='0'>0</td></tr></table></body></html>",
+    )
+    assert texts(manual) == ["Settings of the lamp", "Mode | Level | Watts\nNight | 1 | 2\nNight | 2 | 4\nOff |  | 0"]
+
+
+def test_lines_inside_inline_elements_and_paragraphs_that_begin_with_a_dot_are_not_glued(tmp_path: Path) -> None:
+    manual = parse_html(
+        tmp_path,
+        "<html><body><h1>Start</h1><p><code>lumo --pair<br>lumo --on</code></p><p>Two files hold the settings</p>"
+        "<p>.lumorc is read first.</p><p>Then <div>lumo.conf</div>, if there is one.</p></body></html>",
+    )
+    assert texts(manual) == [
+        "lumo --pair",
+        "lumo --on",
+        "Two files hold the settings",
+        ".lumorc is read first.",
+        "Then",
+        "lumo.conf, if there is one.",
+    ]
+
+
+@pytest.mark.parametrize("title", ["Lumo Help - Timers", "Timers - Lumo Help", "Timers ~ Lumo Help"])
+def test_the_name_of_the_manual_may_stand_first_in_the_title(tmp_path: Path, title: str) -> None:
+    manual = parse_html(
+        tmp_path, f"<html><head><title>{title}</title></head><body><h1>2. Timers</h1><p>Set one.</p></body></html>"
+    )
+    assert (manual.document.title, manual.document.product) == ("Lumo Help: Timers", "Lumo Help")
+
+
+def test_of_words_that_a_script_chooses_from_the_last_is_read(tmp_path: Path) -> None:
+    keys = "<span><span hidden>Command </span><span hidden='true'>Ctrl</span></span>"
+    manual = parse_html(tmp_path, f"<html><body><h1>Undo</h1><p>Press {keys}+Z<span hidden>!</span> to undo.</p></body></html>")
+    assert texts(manual) == ["Press Ctrl+Z to undo."]
