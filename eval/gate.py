@@ -158,7 +158,7 @@ def decide(
     if failed or unclear:
         decisive = (failed or unclear)[0]
         return Gate("REJECT" if failed else "INCONCLUSIVE", f"{decisive.name}: {decisive.text}", tuple(checks))
-    return Gate("PROMOTE", f"{checks[1].text}; nothing guarded got worse", tuple(checks))
+    return Gate("PROMOTE", f"{checks[1].text}; nothing guarded got worse beyond its margin", tuple(checks))
 
 
 def decide_watch(
@@ -204,7 +204,8 @@ def _better(policy: Policy, c: Comparison, attempts: int) -> Check:
     text += f", n = {c.n}"
     if attempts > 1:
         text += f"; attempt {attempts} on these questions, tested at {alpha:.3g}"
-        text += f" (without that, {false_win_chance(attempts, policy.alpha):.0%} of useless series would win once)"
+        undivided, divided = (false_win_chance(attempts, policy.alpha, way) for way in (False, True))
+        text += f" (without that, {undivided:.0%} of useless series would win once; so, {divided:.0%})"
     if c.p < alpha and c.gain >= policy.min_effect:
         return Check("better", "pass", text)
     if c.best_gain < policy.min_effect:

@@ -77,6 +77,10 @@ def questions_needed(difference: float, sd: float, alpha: float = 0.05, power: f
     return max(2, math.ceil(((stats.norm.ppf(1 - alpha) + stats.norm.ppf(power)) * sd / difference) ** 2))
 
 
-def false_win_chance(attempts: int, alpha: float = 0.05) -> float:
-    """Chance that at least one of `attempts` adapters without any effect passes a test at `alpha`."""
-    return 1 - (1 - alpha) ** attempts
+def false_win_chance(attempts: int, alpha: float = 0.05, divided: bool = False) -> float:
+    """Chance that at least one of `attempts` adapters without any effect passes a test at `alpha`; independent tests.
+
+    `divided`: the k-th is tested at alpha / k, as the gate does. How many will follow is not known, so this is no Bonferroni
+    correction: the chance still grows with the attempts, only slowly.
+    """
+    return 1 - math.prod(1 - alpha / (k if divided else 1) for k in range(1, attempts + 1))

@@ -100,7 +100,8 @@ def _row(row: TableRow) -> dict[str, Any]:
         "after": _estimate(row.after, metric),
         "difference": f"{number(c.difference, metric, signed=True)}",
         "interval": span(c.interval, metric, signed=True),
-        "p": p_text(c.p),
+        # Of a neutral metric nothing is better, and a batch's questions share their time: no test of these would mean anything.
+        "p": "" if metric.neutral or metric.group == "cost" else p_text(c.p),
         "p_exact": p_text(c.p_exact) if c.p_exact is not None else "",
         "test": c.test,
         "method": c.interval.method,
@@ -204,12 +205,19 @@ def _training(evaluation: Evaluation) -> list[tuple[str, str]]:
         )
     if {"train_last", "validation_best"} <= set(card.losses):
         gap = card.losses["validation_best"] - card.losses["train_last"]
-        facts.append(("loss gap, validation − training", f"{gap:+.3f} {unit}"))
+        facts.append(("loss gap, validation − training", f"{gap:+.3f} {unit}{_unlike(card)}"))
     for key, found in evaluation.regurgitation.items():
         share = wilson(len(found.repeated), found.answers)
         text = f"{len(found.repeated)} of {found.answers} answers, {span(share, METRIC['coverage'])} %"
         facts.append((f"training text repeated that no passage holds, {key}", text))
     return facts
+
+
+def _unlike(card: AdapterCard) -> str:
+    """What the training loss holds and the validation loss does not."""
+    replayed = float(card.settings.get("replay") or 0) + float(card.settings.get("replay_text") or 0)
+    parts = ["dropout"] * bool(card.settings.get("dropout")) + [f"{replayed:.0%} replayed rows"] * bool(replayed)
+    return f" (training counts {' and '.join(parts)}, validation does not)" if parts else ""
 
 
 def _loss_unit(card: AdapterCard) -> str:

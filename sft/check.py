@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import statistics
 import time
 from collections import Counter
@@ -38,7 +39,10 @@ def require(findings: Sequence[Finding]) -> None:
 
 def check_data(data: ExampleSet, corrections: Sequence[Correction]) -> list[Finding]:
     """Counts, what is left out, rows said twice, contradictions, and leaks between training and validation."""
-    findings = [Finding("examples", "ok", f"{len(data.train)} to train on, {len(data.validation)} to validate")]
+    told = f"{len(data.train)} to train on, {len(data.validation)} to validate"
+    if not data.train:
+        told += "; add rows to train on, or lower --set examples.validation_share=0.1"
+    findings = [Finding("examples", "ok" if data.train else "fail", told)]
     if not data.validation:
         findings.append(Finding("validation", "note", "none: the best checkpoint cannot be told from the last one"))
     for reason, count in Counter(reason for _, reason in data.cleaned.dropped).most_common():
@@ -46,13 +50,25 @@ def check_data(data: ExampleSet, corrections: Sequence[Correction]) -> list[Find
     twice = Counter(_text(example) for example in data.train)
     repeated = sum(count - 1 for count in twice.values())
     findings.append(Finding("duplicates", "note" if repeated else "ok", f"{repeated} identical training rows"))
-    queue = contradictions(corrections)
-    told = f"{len(queue)} questions with differing answers; the latest wins, `emendo examples --contradictions` lists them"
-    findings.append(Finding("contradictions", "note" if queue else "ok", told if queue else "none"))
+    findings.append(_contradictions(data, corrections))
     leaks = find_leaks(data.train, data.validation)
     told = "; ".join(leaks[:SHOWN]) + (f" and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else "")
     findings.append(Finding("leaks", "fail" if leaks else "ok", told or "none between training and validation"))
     return findings
+
+
+def _contradictions(data: ExampleSet, corrections: Sequence[Correction]) -> Finding:
+    """Of corrections one is learned, of the rows of a file all are."""
+    queue = contradictions(corrections)
+    if queue:
+        told = f"{len(queue)} questions with differing answers; the latest wins, `emendo examples --contradictions` lists them"
+        return Finding("contradictions", "note", told)
+    answers: dict[str, set[str]] = {}
+    for *prompt, answer in (example.messages for example in data.train):
+        answers.setdefault("\n".join(message["content"] for message in prompt), set()).add(answer["content"])
+    torn = sum(len(said) > 1 for said in answers.values())
+    told = f"{torn} prompts with differing answers, which are all learned" if torn else "none"
+    return Finding("contradictions", "note" if torn else "ok", told)
 
 
 def find_leaks(train: Sequence[Example], validation: Sequence[Example]) -> list[str]:
@@ -198,33 +214,36 @@ def check_step(trainer: Any, rows: Sequence[Encoded], validation: Sequence[Encod
     """
     import torch
 
-    size = trainer.args.per_device_train_batch_size
-    longest = sorted(rows, key=lambda row: len(row.input_ids))[-size:]
-    tokens = size * len(longest[-1].input_ids)
+    size = min(trainer.args.per_device_train_batch_size, len(trainer.train_dataset))
+    by_length = sorted(rows, key=lambda row: len(row.input_ids), reverse=True)
+    longest = list(itertools.islice(itertools.cycle(by_length), size))  # a batch of few rows runs on into the next epoch
+    tokens = size * len(longest[0].input_ids)
     figures = copy.deepcopy(trainer._metrics), trainer._total_train_tokens
     with torch.random.fork_rng():
         try:
-            shortest = min(rows, key=lambda row: len(row.input_ids))
+            shortest = by_length[-1]
             kept = kept_bytes(trainer.model, lambda: _loss(trainer, [shortest]).backward())  # and warms up
             need = Memory(memory.weights, memory.adapters, round(kept * backward_share(trainer.model) / len(shortest.input_ids)))
             # Weights and adapters are loaded; what is left must take the activations, gradients and Adam's moments.
             room = free_memory() + memory.weights + memory.adapters // 4
-            short = check_room(need, tokens, len(longest[-1].input_ids), size, room, bits)
+            short = check_room(need, tokens, len(longest[0].input_ids), size, room, bits)
             if short:
                 return [Finding("memory", "fail", short)]
             found = [Finding("memory", "ok", f"a step needs about {need.total(tokens) / GIB:.2f} GiB, {room / GIB:.2f} are free")]
-            return [*found, *_steps(trainer, longest, validation, tokens, rows)]
-        except (torch.OutOfMemoryError, MemoryError) as error:
+            return [*found, *_steps(trainer, longest, validation, tokens)]
+        except (RuntimeError, MemoryError) as error:
+            reason = (str(error).strip() or "no memory left").splitlines()[0]
+            # torch's allocator on CPUs has no class of error of its own.
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in reason:
+                raise
             cure = "--set tune.batch_size=1, --set tune.checkpointing=true or --set examples.passages=2"
-            return [Finding("dry step", "fail", f"out of memory on the longest rows ({str(error).splitlines()[0]}); try {cure}")]
+            return [Finding("dry step", "fail", f"out of memory on the longest rows ({reason}); try {cure}")]
         finally:
             trainer.model.zero_grad()
             trainer._metrics, trainer._total_train_tokens = figures
 
 
-def _steps(
-    trainer: Any, longest: Sequence[Encoded], validation: Sequence[Encoded], tokens: int, rows: Sequence[Encoded]
-) -> list[Finding]:
+def _steps(trainer: Any, longest: Sequence[Encoded], validation: Sequence[Encoded], tokens: int) -> list[Finding]:
     import torch
 
     if torch.cuda.is_available():

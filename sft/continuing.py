@@ -15,9 +15,9 @@ from emendo.records import AdapterCard, Correction, content_id
 from emendo.store import now
 from sft.adapters import read_card
 from sft.threads import use_free_cores
-from sft.train import Progress, TuneSettings, forgetting, publish
+from sft.train import Progress, TuneSettings, forgetting, publish, window_of
 
-MakeRows = Callable[[Any, set[int]], list[Any]]  # (tokenizer, stop_ids) -> rows for the trainer
+MakeRows = Callable[[Any, set[int], int], list[Any]]  # (tokenizer, stop_ids, longest row in tokens) -> rows for the trainer
 MakeTrainer = Callable[[Any, Any, list[Any], Path], Any]  # (model, tokenizer, rows, run folder) -> a trainer, not yet run
 
 
@@ -47,7 +47,8 @@ def continue_adapter(
     check_adapter(parent, tokenizer, old.base_model)
     from peft import PeftModel
 
-    rows = make_rows(tokenizer, stop_token_ids(model, tokenizer))
+    limit = window_of(model, TuneSettings(max_tokens=int(old.settings["max_tokens"])))
+    rows = make_rows(tokenizer, stop_token_ids(model, tokenizer), limit)
     trainer = make_trainer(PeftModel.from_pretrained(model, parent, is_trainable=True), tokenizer, rows, run)
     for parameter in trainer.model.parameters():  # TRL casts them to bf16, in which small steps are lost
         if parameter.requires_grad:

@@ -10,7 +10,7 @@ from typing import Any
 
 from emendo.records import AdapterCard, Correction, Example, UserError
 from sft.continuing import arguments, build, continue_adapter
-from sft.encoding import encode
+from sft.encoding import encode, fit
 from sft.examples import ExampleSet, renumber
 from sft.train import Progress
 
@@ -48,8 +48,8 @@ def prefer(
     to be promoted only after its evaluation, and only if it beats its parent.
     """
 
-    def rows(tokenizer: Any, stop_ids: set[int]) -> list[Any]:
-        return make_pairs(data, corrections, tokenizer, stop_ids)
+    def rows(tokenizer: Any, stop_ids: set[int], max_tokens: int) -> list[Any]:
+        return make_pairs(data, corrections, tokenizer, stop_ids, max_tokens)
 
     def trainer(model: Any, tokenizer: Any, pairs: list[Any], run: Path) -> Any:
         from trl import DPOConfig, DPOTrainer
@@ -68,16 +68,21 @@ def prefer(
 
 
 def make_pairs(
-    data: ExampleSet, corrections: Mapping[str, Correction], tokenizer: Any, stop_ids: set[int]
+    data: ExampleSet, corrections: Mapping[str, Correction], tokenizer: Any, stop_ids: set[int], max_tokens: int
 ) -> list[dict[str, list[int]]]:
-    """prompt_ids, chosen_ids and rejected_ids of each training example whose correction replaced another answer."""
+    """prompt_ids, chosen_ids and rejected_ids of each training example whose correction replaced another answer.
+
+    As in SFT an example that is longer than `max_tokens` loses its lowest-ranked passages.
+    """
     pairs = []
     for example in data.train:
         correction = corrections[example.correction_id]
-        said = _rejected(example, correction)
-        if not said or said == example.messages[-1]["content"] or not _is_its_answer(example, correction):
+        if not correction.rejected.strip() or not _is_its_answer(example, correction):
             continue
-        chosen = encode(example, tokenizer, stop_ids)
+        example, chosen = fit(example, correction, tokenizer, stop_ids, max_tokens)
+        said = _rejected(example, correction)
+        if not said or said == example.messages[-1]["content"]:
+            continue
         last = {"role": "assistant", "content": said}
         rejected = encode(dataclasses.replace(example, messages=(*example.messages[:-1], last)), tokenizer, stop_ids)
         cut = len(chosen.input_ids) - chosen.labelled

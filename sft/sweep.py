@@ -114,6 +114,10 @@ def sweep(
     while (done := len(_finished(study))) < settings.trials:
         report(done, settings.trials, {"best": study.best_value} if _complete(study) else {})
         study.optimize(judge, n_trials=1)
+    if not _complete(study):
+        raise UserError(
+            f"the loss of all {done} trials became infinite or not a number; lower --set tune.learning_rate={usual:.3g}"
+        )
     report(done, settings.trials, {"best": study.best_value})
     return _write(study, folder)
 

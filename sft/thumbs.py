@@ -50,7 +50,7 @@ def learn_thumbs(parent: Path, rated: Sequence[Rated], folder: Path, settings: T
     """
     ups = check_thumbs(rated, settings)
 
-    def rows(tokenizer: Any, stop_ids: set[int]) -> list[Any]:
+    def rows(tokenizer: Any, stop_ids: set[int], _: int) -> list[Any]:
         return with_mismatches([encode_rated(one, tokenizer, stop_ids) for one in rated], settings)
 
     def trainer(model: Any, tokenizer: Any, rows: list[Any], run: Path) -> Any:

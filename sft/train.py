@@ -276,11 +276,24 @@ def _losses(trainer: Any, validated: bool) -> dict[str, float]:
 
 
 def publish(trainer: Any, card: AdapterCard, target: Path, run: Path) -> None:
-    """Write weights and card beside, then rename: an adapter folder with a card is always whole."""
+    """Write weights and card beside, then rename: an adapter folder with a card is always whole.
+
+    UserError where they cannot be written; the run's checkpoints are kept then.
+    """
+    from safetensors import SafetensorError
+
     partial = target.with_name(f".partial-{card.adapter_id}")
     shutil.rmtree(partial, ignore_errors=True)
-    trainer.model.save_pretrained(partial)
-    (partial / "losses.json").write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
-    (partial / "card.json").write_text(to_json(card), encoding="utf-8")
-    partial.replace(target)
+    try:
+        trainer.model.save_pretrained(partial)
+        (partial / "losses.json").write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
+        (partial / "card.json").write_text(to_json(card), encoding="utf-8")
+        partial.replace(target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"adapter {card.adapter_id} could not be written to {target.parent} ({reason}); make room there and give the same "
+            "command again: it goes on from the last whole checkpoint, where there is one"
+        ) from error
     shutil.rmtree(run, ignore_errors=True)

@@ -84,6 +84,25 @@ def test_better_model_is_promoted_and_the_numbers_are_right(tmp_path: Path) -> N
     assert {row.rag for row in report.rows} == {True, False}
 
 
+def test_the_report_tests_no_metric_of_which_nothing_is_better_and_no_shared_time(tmp_path: Path) -> None:
+    page = _evaluate(tmp_path, mostly(right, 0.5, half_right), right).html.read_text(encoding="utf-8")
+    rows = {match[1]: match[0] for match in re.finditer(r'<tr><th scope="row">([^<]+?) ?<.*?</tr>', page, re.DOTALL)}
+    for label in ("Coverage (questions answered)", "Answer length", "Latency"):
+        assert "not tested" in rows[label], label
+        assert "p = " not in rows[label], label
+    assert "p = " in rows["Fact recall"]
+
+
+def test_the_loss_gap_says_what_only_the_training_loss_counts(tmp_path: Path) -> None:
+    losses = {"train_last": 0.5, "validation_best": 0.75}
+    card = replace(CARD, losses=losses, settings={"dropout": 0.05, "replay": 0.0, "replay_text": 0.1})
+    page = _evaluate(tmp_path, half_right, right, training=card).html.read_text(encoding="utf-8")
+    assert "+0.250 nats per token (training counts dropout and 10% replayed rows, validation does not)" in page
+    plain = replace(card, settings={"dropout": 0.0})
+    page = _evaluate(tmp_path / "plain", half_right, right, training=plain).html.read_text(encoding="utf-8")
+    assert "+0.250 nats per token<" in page
+
+
 def test_same_model_twice_is_not_promoted(tmp_path: Path) -> None:
     report = _evaluate(tmp_path, mostly(right, 0.6, wrong), mostly(right, 0.6, wrong))
     assert report.verdict == "REJECT"

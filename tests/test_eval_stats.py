@@ -222,6 +222,8 @@ def test_questions_needed_and_detectable_difference_agree() -> None:
 
 def test_ten_useless_adapters_win_once_in_40_per_cent() -> None:
     assert round(false_win_chance(10), 2) == 0.40
+    wins = np.random.default_rng(5).random((200_000, 10)) < 0.05 / np.arange(1, 11)  # the k-th tested at .05 / k
+    assert false_win_chance(10, divided=True) == pytest.approx(wins.any(axis=1).mean(), abs=0.003)
 
 
 def test_compare_chooses_the_test_by_the_data() -> None:

@@ -19,6 +19,7 @@ from sft.cleaning import contradictions
 from sft.corrections import write_corrections
 from sft.estimate import Memory, check_room, memory_of
 from sft.examples import ExampleSettings, build_examples
+from sft.formats import read_examples
 from sft.preflight import preflight
 from sft.train import TuneSettings, build_trainer, tune
 
@@ -82,6 +83,41 @@ def test_a_section_on_both_sides_is_a_leak(rows):
     leaky = dataclasses.replace(data, validation=(same_words,))
     with pytest.raises(UserError, match="leaks: correction v nearly equals k0"):
         require(check_data(leaky, rows))
+
+
+def test_nothing_to_train_on_is_a_failure_and_not_ready_to_tune(tiny_model, rows, tmp_path):
+    data = build_examples(rows[:1], ExampleSettings(validation_share=0.9))
+    assert not data.train
+    assert not preflight(str(tiny_model), data, rows, SETTINGS).passed
+    with pytest.raises(UserError, match=r"examples: 0 to train on, 1 to validate; add rows.*validation_share"):
+        tune(str(tiny_model), data, {row.correction_id: row for row in rows}, tmp_path, SETTINGS, silent)
+
+
+def test_one_prompt_with_two_answers_in_a_file_is_told(tmp_path):
+    lines = [{"prompt": "Which fuse?", "completion": said, "split": "train"} for said in ("10 A.", "13 A.")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data, made = read_examples(tmp_path / "rows.jsonl")
+    [found] = [finding for finding in check_data(data, made) if finding.name == "contradictions"]
+    assert (found.state, found.text) == ("note", "1 prompts with differing answers, which are all learned")
+
+
+def test_the_dry_step_is_as_large_as_the_largest_of_the_run(tiny_model, rows, tmp_path):
+    """One row: with two epochs a batch of four holds it twice, and not more."""
+    settings = dataclasses.replace(SETTINGS, batch_size=4, epochs=2, bits="fp32")
+    found = texts(preflight(str(tiny_model), build_examples(rows[:1], ALL_TRAIN), rows, settings).findings)
+    length = int(found["lengths"].split()[0])
+    assert found["dry step"].startswith(f"2 rows of up to {length} tokens: ")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_a_dry_step_without_enough_memory_names_the_cure(tiny_model, rows, monkeypatch, error):
+    def full(*given, **more):
+        raise error
+
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", full)
+    found = preflight(str(tiny_model), build_examples(rows, ALL_TRAIN), rows, dataclasses.replace(SETTINGS, bits="fp32"))
+    assert states(found.findings)["dry step"] == "fail"
+    assert "tune.batch_size=1" in texts(found.findings)["dry step"]
 
 
 def long_correction(correction: Correction, words: int) -> Correction:

@@ -124,3 +124,10 @@ def test_a_sweep_tunes_with_the_loss_that_a_run_would_have(tmp_path, monkeypatch
     open_workspace(str(tmp_path)).settings.write_text("[answer]\nverbatim = true\n")
     assert main(["sweep", "--model", "hf:some/model"]) == 2
     assert losses == ["auto", "choices"]
+
+
+def test_a_sweep_whose_trials_all_diverge_says_so(tiny_model, tmp_path, correction):
+    wild = dataclasses.replace(TUNING, learning_rate=1e30, max_grad_norm=1e30)
+    settings = SweepSettings(trials=1, ranks="4", epochs="2", mixes="0", span=2)
+    with pytest.raises(UserError, match=r"the loss of all 1 trials became infinite.*lower --set tune.learning_rate=1e\+30"):
+        sweep(str(tiny_model), distinct(correction), tmp_path, settings, wild, EXAMPLES, lambda *_: None)

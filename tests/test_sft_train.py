@@ -130,6 +130,16 @@ def test_a_template_whose_end_of_turn_does_not_stop_generation_is_refused(tiny_m
         tune(str(broken), data, {"k1": correction}, tmp_path, QUICK, quiet)
 
 
+def test_a_template_that_serves_another_prompt_than_it_trains_on_is_refused(tiny_model, tmp_path, correction, quiet):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    template = broken / "chat_template.jinja"
+    template.write_text(template.read_text().replace("{{ '<|assistant|>' }}", "{{ '<|assistant|>Answer: ' }}"))
+    data = build_examples([correction], ExampleSettings(validation_share=0))
+    with pytest.raises(UserError, match="renders the answer turn differently in training and serving"):
+        tune(str(broken), data, {"k1": correction}, tmp_path, QUICK, quiet)
+
+
 def test_a_wrong_model_path_is_one_clear_line(tmp_path, correction, quiet):
     data = build_examples([correction], ExampleSettings(validation_share=0))
     with pytest.raises(UserError, match="does not exist"):

@@ -18,7 +18,7 @@ from emendo.records import UserError
 from sft.checkpoints import last_whole
 from sft.encoding import Encoded
 from sft.examples import ExampleSettings, build_examples
-from sft.train import TuneSettings, build_trainer, tune
+from sft.train import TuneSettings, build_trainer, forgetting, tune
 
 ROWS = [Encoded(list(range(5, 5 + n)), [0] * (n - k) + [1] * k) for n, k in ((30, 4), (41, 9), (24, 2), (41, 1))]
 
@@ -126,6 +126,32 @@ def test_a_full_disk_stops_the_run_with_its_cure_and_the_last_checkpoint(tiny_mo
     assert last_whole(run).name == "checkpoint-2"
     card = tune(str(tiny_model), data, by_id, tmp_path, settings, silent)
     assert len(losses(tmp_path / card.adapter_id)) > 4, "it went on to the end"
+
+
+def test_a_disk_that_is_full_at_the_end_loses_no_step(tiny_model, tmp_path, correction):
+    data, by_id = examples(correction)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    seen: list[int] = []
+
+    def watch(step: int, steps: int, figures: dict[str, float]) -> None:
+        seen.append(step)
+
+    def fill(*given, **more):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        return forgetting(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sft.train.forgetting", fill)  # measured between the last checkpoint and the adapter
+        try:
+            with pytest.raises(UserError, match=r"could not be written.*make room.*goes on from the last whole checkpoint"):
+                tune(str(tiny_model), data, by_id, tmp_path, SHORT, watch)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.glob(".partial-*"))
+    steps = len(seen)
+    card = tune(str(tiny_model), data, by_id, tmp_path, SHORT, watch)
+    assert len(seen) == steps, "no step is made again"
+    assert len(losses(tmp_path / card.adapter_id)) == steps
 
 
 def test_patience_ends_the_run_and_the_best_weights_are_published_in_fp32(tiny_model, tmp_path):
