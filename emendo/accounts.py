@@ -138,7 +138,10 @@ def _hash(password: str) -> str:
 
     if len(password) < LEAST_PASSWORD:
         raise UserError(f"the password has {len(password)} characters; expected at least {LEAST_PASSWORD}")
-    return argon2.PasswordHasher().hash(password)
+    try:
+        return argon2.PasswordHasher().hash(password)
+    except UnicodeEncodeError as error:
+        raise UserError("the password is not UTF-8 text; set the terminal to UTF-8") from error
 
 
 @cache

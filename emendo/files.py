@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from emendo.records import UserError
+
+BOM = "\ufeff"  # Windows' editors begin UTF-8 files with it
 
 
 def read_jsonl(path: Path, what: str, faults: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -18,13 +21,15 @@ def read_jsonl(path: Path, what: str, faults: list[str] | None = None) -> Iterat
     such lines are told there and left out.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON text may hold U+2028 and other breaks
+        text = path.read_text(encoding="utf-8").removeprefix(BOM)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSONL") from error
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except FileNotFoundError as error:
         raise UserError(f"{what} file {path} does not exist; give a JSONL file with one JSON object per line") from error
     except OSError as error:
-        raise UserError(f"{what} file {path} cannot be read: {error}") from error
+        reason = f"cannot be read ({error.strerror})"
+        raise UserError(f"{what} file {path} {reason}; give a JSONL file with one JSON object per line") from error
+    lines = text.split("\n")  # not splitlines: JSON text may hold U+2028 and other breaks
     if not any(line.strip() for line in lines):
         raise UserError(f"{what} file {path} is empty; expected one JSON object per line")
     for number, line in enumerate(lines, 1):
@@ -38,10 +43,18 @@ def read_jsonl(path: Path, what: str, faults: list[str] | None = None) -> Iterat
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write UTF-8 text beside and rename, so that a reader never sees half of it; what cannot be encoded becomes `?`."""
+    """Write UTF-8 text beside and rename, so that a reader never sees half of it; what cannot be encoded becomes `?`.
+
+    OSError names `path`, and nothing is left beside it.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def weights_sha256(folder: Path) -> str:
@@ -58,7 +71,7 @@ def weights_sha256(folder: Path) -> str:
 def _object(place: str, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # brackets nested without end are the second
         raise UserError(f"{place}: not JSON ({error}); mend or delete the line") from error
     if not isinstance(row, dict):
         raise UserError(f"{place}: expected a JSON object, got {type(row).__name__}")

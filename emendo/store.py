@@ -68,6 +68,8 @@ class Store:
             return f"the database {name} does not open ({reason}); check EMENDO_DATABASE, and that the server runs"
         if "locked" in reason:
             return f"{name} is held by another process; run the command again when that has ended"
+        if any(fault in reason for fault in ("readonly", "unable to open", "disk")):
+            return f"{self._file} does not open ({reason}); make it and its folder writable, free space, or use another workspace"
         return f"{name} is not an Emendo database ({reason}); move it away or give another workspace"
 
     def _keep_version(self, version: int) -> None:

@@ -70,9 +70,10 @@ def _header(user: User) -> str:
 
 
 class Running:
-    """A server in threads of its own; `.close()` ends it, answers under way get a few seconds."""
+    """A server in threads of its own, at `.port`; `.close()` ends it, answers under way get a few seconds."""
 
     def __init__(self, server: Any, socket: Any):
+        self.port = int(socket.getsockname()[1])
         self._server = server
         self._thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, name="emendo-server", daemon=True)
         self._thread.start()
@@ -104,7 +105,7 @@ def serve(context: ServeContext, host: str = "127.0.0.1", port: int = 7860, read
 
 
 def launch(context: ServeContext, host: str = "127.0.0.1", port: int = 7860) -> Running:
-    """Start the server of pages and API. UserError when the port is taken."""
+    """Start the server of pages and API; port 0 takes a free one. UserError when the port is taken."""
     socket = _bind(host, port)
     return Running(_server(context, host), socket)
 

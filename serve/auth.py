@@ -24,7 +24,8 @@ LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name=
 body{{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:90vh;margin:0}}
 form{{display:grid;gap:.75rem;width:min(20rem,90vw)}}label{{display:grid;gap:.25rem}}
 input,button{{font:inherit;padding:.5rem .75rem;border-radius:6px;border:1px solid #8a8a80}}
-button{{background:#20635a;color:#fff;border:0;cursor:pointer}}p{{color:#b3402a;margin:0}}</style>
+button{{background:#20635a;color:#fff;border:0;cursor:pointer}}p{{color:#b3402a;margin:0}}
+@media(prefers-color-scheme:dark){{p{{color:#ff9d85}}}}</style>
 <main><form method="post" action="/login"><h1>Emendo</h1>{note}
 <label>Name<input name="name" autocomplete="username" autofocus required></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" required></label>
@@ -107,9 +108,12 @@ def add_login_routes(app: FastAPI, accounts: Accounts) -> None:
     failures: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=TRIES))
     verifying = threading.Lock()  # argon2 takes 64 MB for each password it looks at
 
-    @app.get("/login", include_in_schema=False, response_class=HTMLResponse)
-    def login_page(failed: bool = False) -> str:
-        return LOGIN_PAGE.format(note='<p role="alert">Name or password is wrong.</p>' if failed else "")
+    def page(note: str = "", status: int = 200) -> HTMLResponse:
+        return HTMLResponse(LOGIN_PAGE.format(note=f'<p role="alert">{html.escape(note)}</p>' if note else ""), status)
+
+    @app.get("/login", include_in_schema=False)
+    def login_page(failed: bool = False) -> HTMLResponse:
+        return page("Name or password is wrong." if failed else "")
 
     @app.post("/login", include_in_schema=False)
     def login(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
@@ -118,7 +122,7 @@ def add_login_routes(app: FastAPI, accounts: Accounts) -> None:
             failures.clear()
         recent = failures[name]
         if len(recent) == TRIES and time.monotonic() - recent[0] < WITHIN:
-            raise HTTPException(429, f"too many failed sign-ins as {name}; wait a minute")
+            return page(f"Too many failed sign-ins as {name}. Wait a minute, then try again.", 429)
         with verifying:
             right = accounts.check_password(name, password)
         if not right:

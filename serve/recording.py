@@ -71,7 +71,7 @@ def keep_stopped(store: Store, answer_id: str, written: str) -> bool:
 
 
 def drop_question(store: Store, conversation_id: str, answer_id: str) -> str:
-    """Take the question out, and its conversation where it was the only one; returns the conversation that is left, or ""."""
+    """Take the question or its answer out, and the conversation where it was the only one; what is left of it, or ""."""
     store.delete_answer(answer_id)
     if store.turns(conversation_id):
         return conversation_id

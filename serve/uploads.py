@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def add_uploads(
     while not context.indexing.acquire(timeout=0.5):
         yield 0, Progress("waiting for another upload", 0, 0)
     try:
+        _mend_cut_off(context)
         for n, (upload, name) in enumerate(uploads):
             try:
                 path = _place_for(context, Path(readable(name).replace("\\", "/")).name, user, kept)
@@ -66,6 +68,8 @@ def add_uploads(
                 continue
             kept[path] = _Kept(n, path)
             kept[path].move_in(upload)
+            if not kept[path].former.exists():
+                context.store.set_upload_owner(path.name, user.name)  # now: a server killed while it indexes leaves the file
         paths = list(kept)
         how = (context.embedder_spec, product.strip(), context.ocr, context.writer)
         for path, report in run_ingest(context.index_directory, paths, *how) if paths else ():
@@ -75,6 +79,20 @@ def add_uploads(
             file.take_back()
         context.indexing.release()
     context.refresh()
+
+
+def _mend_cut_off(context: ServeContext) -> None:
+    """After a killed server: of a file's two versions the one stays that the index was made from."""
+    left = list(context.workspace.sources.glob(".*.former"))
+    if left:
+        context.refresh()
+    indexed = {document.sha256 for document in context.documents()} if left else set()
+    for former in left:
+        path = former.with_name(former.name[1:].removesuffix(".former"))
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() in indexed:
+            former.unlink()
+        else:
+            former.replace(path)
 
 
 def _place_for(context: ServeContext, name: str, user: User, taken: Container[Path]) -> Path:

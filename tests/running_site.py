@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +20,10 @@ ROLES = {"ada": "admin", "rita": "reviewer", "ana": "asker", "ben": "asker"}
 @contextmanager
 def running(root: Path, model: BaseChatModel | None = None, **options: Any) -> Iterator[tuple[ServeContext, str]]:
     """(context, address without a slash at its end)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
     context = make_context(root, model, **options)
-    site = launch(context, port=port)
+    site = launch(context, port=0)
     try:
-        yield context, f"http://127.0.0.1:{port}"
+        yield context, f"http://127.0.0.1:{site.port}"
     finally:
         site.close()
 

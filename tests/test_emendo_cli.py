@@ -95,6 +95,27 @@ def test_many_questions_from_a_file(capsys, manual, tmp_path):
     assert {"answer", "citations", "abstained", "confidence"} <= set(written[0])
 
 
+def test_a_terminal_chat_is_kept_once_something_was_asked(capsys, manual, workspace, monkeypatch):
+    run(capsys, "index", manual)
+    typed = iter([""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    assert run(capsys, "chat")[0] == 0
+    store = Store(workspace / "emendo.db")
+    assert store.conversations() == []
+    typed = iter(["how often do I descale?", "and the filter?", ""])
+    assert (
+        run(
+            capsys,
+            "chat",
+            "--model",
+            "scripted:" + str(bad(manual.parent, "said.json", b'{"how often do I descale?": "Monthly."}')),
+        )[0]
+        == 0
+    )
+    (row,) = store.conversations()
+    assert [turn.question for turn in store.turns(row["conversation_id"])] == ["how often do I descale?", "and the filter?"]
+
+
 def test_deleted_documents_are_not_found_again(capsys, manual):
     run(capsys, "index", manual)
     _, out, _ = run(capsys, "documents", "--json")
@@ -185,6 +206,7 @@ def test_one_bad_file_does_not_stop_the_others(capsys, tmp_path, manual, real_em
         (["corrections", "approve", "²"], "expected the number"),
         (["corrections", "approve", "1" + 30 * "0"], "no correction number 1000"),
         (["ask", "--questions", "no.jsonl"], "no.jsonl"),
+        (["ask", "\udcff how?"], "the question is not UTF-8 text"),  # what Python makes of a Latin-1 terminal's bytes
         (["ask", "x", "--out", "answers.jsonl"], "--out is for a file of questions"),
         (["eval", "run", "--questions", "no.jsonl"], "no.jsonl"),
     ],
@@ -196,6 +218,15 @@ def test_user_errors_are_one_line_with_exit_code_2(capsys, args, message):
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     assert re.search(message, err), err
+
+
+def test_a_password_is_not_asked_for_where_nobody_can_type_it():
+    command = [sys.executable, "-m", "emendo.cli", "users", "add", "ada", "--role", "admin"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True
+    )  # no terminal
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "emendo: no password was given; a script gives one with --password-stdin\n"
 
 
 @pytest.mark.parametrize(
@@ -237,9 +268,12 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(capsys, manual, tmp_
     code, _, err = run(capsys, "search", "--questions", tmp_path / "in.jsonl", "--out", tmp_path / "none" / "out.jsonl")
     assert (code, len(err.splitlines())) == (2, 1)
     assert "expected a file in a folder that exists" in err
-    code, _, err = run(capsys, "corrections", "export", tmp_path)
-    assert (code, len(err.splitlines())) == (2, 1)
-    assert "give another place" in err
+    for place in (tmp_path, tmp_path / "none" / "c.jsonl"):
+        code, _, err = run(capsys, "corrections", "export", place)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert err.startswith(f"emendo: {place}: ")
+        assert "give another place" in err
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_model_server_that_does_not_answer_is_told_in_one_line(capsys, manual):

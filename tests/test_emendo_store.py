@@ -71,6 +71,14 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         Store(tmp_path / "emendo.db")
 
 
+def test_a_place_that_cannot_be_written_is_no_foreign_file(tmp_path):
+    (tmp_path / "emendo.db").mkdir()
+    with pytest.raises(
+        UserError, match=r"emendo.db does not open \(unable to open database file\); make it and its folder writable"
+    ):
+        Store(tmp_path / "emendo.db")
+
+
 def test_a_newer_schema_is_refused(tmp_path):
     Store(tmp_path / "emendo.db").close()
     with sqlite3.connect(tmp_path / "emendo.db") as db:

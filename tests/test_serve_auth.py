@@ -65,6 +65,7 @@ def test_neither_a_password_nor_a_token_can_be_read_in_the_database(accounts: Ac
         ("ada", "owner", PASSWORD, "expected one of asker, reviewer, admin"),
         ("ada", "asker", PASSWORD, "the first user must be an admin"),
         ("ada", "admin", "short", "expected at least 8"),
+        ("ada", "admin", "\udcff" * 8, "not UTF-8 text"),  # what Python makes of other bytes
     ],
 )
 def test_a_bad_user_is_refused(accounts: Accounts, name: str, role: str, password: str, told: str) -> None:
@@ -144,13 +145,16 @@ def test_a_browser_signs_in_and_out(site: tuple[ServeContext, str]) -> None:
         assert httpx.get(f"{url}/documents", headers=old).status_code == 401, "the session ends, not only its cookie"
 
 
-def test_guessing_a_password_is_slowed(site: tuple[ServeContext, str]) -> None:
+def test_guessing_a_password_is_slowed(site: tuple[ServeContext, str], monkeypatch: pytest.MonkeyPatch) -> None:
     context, url = site
+    monkeypatch.setattr("serve.auth.WITHIN", 3600.0)  # each try takes seconds on a busy machine
     context.accounts.add("gus", "asker", PASSWORD)
     wrong = {"name": "gus", "password": "wrong password"}
     assert [httpx.post(f"{url}/login", data=wrong, timeout=60).status_code for _ in range(6)] == [303] * 5 + [429]
     right = {"name": "gus", "password": PASSWORD}
-    assert httpx.post(f"{url}/login", data=right, timeout=60).status_code == 429
+    refused = httpx.post(f"{url}/login", data=right, timeout=60)
+    assert refused.status_code == 429
+    assert '<p role="alert">Too many failed sign-ins as gus.' in refused.text, "told on the page that a person sees"
 
 
 def send_event(browser: httpx.Client, handler: str, data: list[object], session: str) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import html
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +17,17 @@ import pytest
 from fastapi.testclient import TestClient
 from running_site import running
 from small_bot import make_context
+from test_serve_learning import held
 from test_serve_load import QUESTION, SlowChatModel, asked_on_the_page, wait_until
 
+from emendo.accounts import User
 from emendo.records import Answer
 from serve.api import build_api
 from serve.pages.chat import ChatPage
 from serve.pages.documents import DocumentsPage
 from serve.pages.tune import TunePage
 from serve.session import ServeContext, ServeSettings
+from serve.uploads import add_uploads
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +85,41 @@ def test_many_files_at_once_have_a_row_each(site: tuple[ServeContext, str]) -> N
     assert "101 files at once; at most 100" in told
     assert not list(context.workspace.sources.glob(".*"))
     still_answers(url)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, "tests")
+from pathlib import Path
+from emendo.accounts import User
+from serve.uploads import add_uploads
+from small_bot import make_context
+
+root = Path(sys.argv[1])
+context = make_context(root, manuals=False)
+context.reload()
+(root / "1").write_text("# Pan")
+(root / "2").write_bytes(b"%PDF-1.7 nothing")
+indexing = add_uploads(context, [(root / "1", "pan.md"), (root / "2", "kettle.pdf")], User("rita", "admin"))
+next(indexing)
+os.killpg(0, signal.SIGKILL)
+"""
+
+
+def test_an_upload_cut_off_by_a_kill_can_be_sent_again_and_its_former_version_stays(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    sources = make_context(tmp_path).workspace.sources
+    former = (sources / "kettle.pdf").read_bytes()
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    assert subprocess.run(command, cwd=root, check=False, start_new_session=True).returncode == -signal.SIGKILL
+    assert (sources / "kettle.pdf").read_bytes() != former
+    context = make_context(tmp_path, manuals=False)
+    context.reload()
+    (tmp_path / "pan").write_text("# Pan\n\nNever heat it dry.\n")
+    *_, (_, end) = add_uploads(context, [(tmp_path / "pan", "pan.md")], User("rita", "reviewer"))
+    assert isinstance(end, dict), f"her own upload is not refused to her: {end}"
+    assert (sources / "kettle.pdf").read_bytes() == former
+    assert sorted(path.name for path in sources.iterdir()) == ["kettle.pdf", "lamp.md", "pan.md"]
 
 
 def test_an_upload_waits_for_another_and_a_deletion_says_so(site: tuple[ServeContext, str], tmp_path: Path) -> None:
@@ -181,8 +222,8 @@ def test_tuning_started_twice_says_so(site: tuple[ServeContext, str]) -> None:
     context, _ = site
     with gr.Blocks(analytics_enabled=False):
         page = TunePage(context)
-    page.begin("tune")
-    with pytest.raises(gr.Error, match="under way already"):
+    context.tuning.start("tune", context.tuned)
+    with held(context.tuning), pytest.raises(gr.Error, match="under way already"):
         page.begin("tune")
     wait_until(lambda: not context.tuning.state().running, 60)
 

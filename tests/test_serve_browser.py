@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,12 +41,6 @@ class SlowChatModel(ScriptedChatModel):
             yield piece
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
@@ -61,15 +54,24 @@ def browser() -> Iterator[Any]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServeContext, str]]:
     """The running app over two small manuals, answered by quoting."""
     context = make_context(tmp_path_factory.mktemp("site"))
-    port = free_port()
-    app = launch(context, port=port)
-    yield context, f"http://127.0.0.1:{port}"
+    app = launch(context, port=0)
+    yield context, f"http://127.0.0.1:{app.port}"
     app.close()
 
 
+def new_page(browser: Any, **options: Any) -> Any:
+    page = browser.new_page(**options)
+    page.set_default_timeout(120_000)  # milliseconds: a busy machine is no fault of the page
+    return page
+
+
 def open_page(browser: Any, url: str, width: int = 1280, dark: bool = False) -> tuple[Any, list[str]]:
-    """A page, and the list that every console error, failed request and foreign request is added to."""
-    page = browser.new_page(viewport={"width": width, "height": 840}, color_scheme="dark" if dark else "light")
+    """A page, and the list that every console error, failed request and foreign request is added to.
+
+    Nothing moves on it: what is half faded in or out has half its contrast.
+    """
+    colours = "dark" if dark else "light"
+    page = new_page(browser, viewport={"width": width, "height": 840}, color_scheme=colours, reduced_motion="reduce")
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -94,7 +96,7 @@ def serious(page: Any) -> list[str]:
     """What axe-core finds that keeps people out: rule and element of each serious or critical violation."""
     from axe_playwright_python.sync_playwright import Axe
 
-    page.wait_for_selector(".toast-body", state="detached")  # as it fades, its text has less and less contrast
+    page.wait_for_selector(".toast-body", state="detached")
     violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     grave = [found for found in violations if found["impact"] in ("serious", "critical")]
     return [f"{found['id']}: {node['html']}" for found in grave for node in found["nodes"]]
@@ -137,17 +139,20 @@ def test_ask_see_the_source_correct_it_in_three_clicks(site: tuple[ServeContext,
     assert serious(page) == []
     page.fill("#corrected textarea", "The battery lasts 40 hours.")
     page.click("#evidence-choice input >> nth=0")  # second
+    number = len(context.store.corrections()) + 1
     page.click("#submit-correction")  # third
-    page.get_by_text("Correction 1 recorded").wait_for()
-    ((_, correction),) = context.store.corrections("open")
+    page.get_by_text(f"Correction {number} recorded").wait_for()
+    correction = dict(context.store.corrections("open"))[number]
     assert correction.corrected == "The battery lasts 40 hours. [1]"
     assert correction.question == QUESTION
 
     page.get_by_role("tab", name="Corrections").click()
-    page.wait_for_selector(".correction del")
+    page.click(f"#correction-list label:has-text('{number} ·')")
+    page.locator(".correction", has_text=f"No. {number} ·").locator("del").first.wait_for()
     page.click("#approve")
-    page.get_by_text("Nothing here").wait_for()
-    assert len(context.store.corrections("approved")) == 1
+    page.get_by_text(f"Correction {number} is approved").wait_for()
+    page.wait_for_selector(f"#correction-list label:has-text('{number} ·')", state="detached")
+    assert number in dict(context.store.corrections("approved"))
     assert faults == []
     page.close()
 
@@ -168,9 +173,8 @@ def test_a_reload_shows_the_conversation_again(site: tuple[ServeContext, str], b
 
 def test_a_stopped_answer_is_kept_and_marked(browser: Any, tmp_path: Path) -> None:
     context = make_context(tmp_path, SlowChatModel(otherwise="word " * 200))
-    port = free_port()
-    app = launch(context, port=port)
-    page, faults = open_page(browser, f"http://127.0.0.1:{port}")
+    app = launch(context, port=0)
+    page, faults = open_page(browser, f"http://127.0.0.1:{app.port}")
     page.fill("#question textarea", QUESTION)
     page.keyboard.press("Enter")
     page.wait_for_selector(".answer-text.writing:has-text('word')")
@@ -191,9 +195,8 @@ def test_two_models_answer_side_by_side_and_the_question_is_edited(browser: Any,
     context = make_context(tmp_path, Model(otherwise="Base [1]"))
     context.load_model = lambda adapter: Model(adapter_id=adapter, otherwise="Tuned [1]")
     add_adapter(context, "a1")
-    port = free_port()
-    app = launch(context, port=port)
-    page, faults = open_page(browser, f"http://127.0.0.1:{port}")
+    app = launch(context, port=0)
+    page, faults = open_page(browser, f"http://127.0.0.1:{app.port}")
     page.click("#model-choice input")
     page.get_by_role("option", name="Side by side").click()
     ask(page, QUESTION)
@@ -216,6 +219,7 @@ def test_two_models_answer_side_by_side_and_the_question_is_edited(browser: Any,
     context.reload()
     page.get_by_role("tab", name="Status").click()
     page.get_by_role("tab", name="Chat").click()
+    page.wait_for_function("document.querySelector('#model-choice input').value === 'Adapter a1'")
     page.click("#model-choice input")
     page.get_by_role("option", name="Base model").wait_for()  # a1 serves, so its base can be chosen
     assert faults == []
@@ -228,14 +232,13 @@ def test_two_models_answer_side_by_side_and_the_question_is_edited(browser: Any,
 def test_first_run_add_a_manual_then_ask(browser: Any, tmp_path: Path) -> None:
     context = make_context(tmp_path / "workspace", manuals=False)
     (tmp_path / "lamp.md").write_text(MARKDOWN, encoding="utf-8")
-    port = free_port()
-    app = launch(context, port=port)
-    page = browser.new_page()
-    page.goto(f"http://127.0.0.1:{port}")
+    app = launch(context, port=0)
+    page = new_page(browser)
+    page.goto(f"http://127.0.0.1:{app.port}")
     page.get_by_role("button", name="Add a manual").click()
     page.locator("#documents-table").get_by_text("No document yet").wait_for()
     page.set_input_files("#add-documents input[type=file]", tmp_path / "lamp.md")
-    page.get_by_text("lamp.md").first.wait_for()
+    page.wait_for_selector("#add-documents .file-preview")  # the upload has ended
     page.click("#add-files")
     page.locator("#documents-table").get_by_text("Lumo lamp").first.wait_for()
     page.get_by_role("tab", name="Chat").click()
@@ -264,7 +267,7 @@ def test_every_page_fits_and_keeps_nobody_out(site: tuple[ServeContext, str], br
 def test_ask_and_correct_with_the_keyboard_alone(site: tuple[ServeContext, str], browser: Any) -> None:
     context, url = site
     page, faults = open_page(browser, url)
-    assert page.evaluate("document.activeElement.closest('#question') !== null"), "the question has the focus"
+    page.wait_for_function("document.activeElement.closest('#question') !== null")
     page.keyboard.type("How do I replace the bulb?")
     page.keyboard.press("Enter")
     page.wait_for_selector(".answer-foot")
@@ -296,9 +299,8 @@ def tab_to(page: Any, selector: str) -> None:
 def test_tuning_is_started_and_its_end_is_told(browser: Any, tmp_path: Path) -> None:
     context = make_context(tmp_path)
     add_adapter(context, "a1", "REJECT")
-    port = free_port()
-    app = launch(context, port=port)
-    page, faults = open_page(browser, f"http://127.0.0.1:{port}")
+    app = launch(context, port=0)
+    page, faults = open_page(browser, f"http://127.0.0.1:{app.port}")
     open_tab(page, "Tune")
     page.click("#tune-start")
     page.get_by_text("no usable correction among 0").first.wait_for()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +77,17 @@ def page_of(kind: type, context: ServeContext) -> Any:
         return kind(context)
 
 
+@contextmanager
+def held(job: TuneJob) -> Iterator[None]:
+    """The job's process stands still, so that it cannot end before all of it is seen."""
+    assert job._child
+    os.kill(job._child.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(job._child.pid, signal.SIGCONT)
+
+
 def ended(job: TuneJob) -> TuneState:
     while job.state().running:
         time.sleep(0.05)
@@ -82,15 +97,15 @@ def ended(job: TuneJob) -> TuneState:
 def test_a_job_runs_in_its_own_process_once_and_tells_its_end(context: ServeContext) -> None:
     assert context.tuning.state() == TuneState()
     context.tuning.start("tune", BUNDLED)
-    with pytest.raises(UserError, match="under way already"):
-        context.tuning.start("check", BUNDLED)
-    restarted = TuneJob(context.workspace, context.store.location)  # what a new server sees
-    assert restarted.state().running
-    pid = next(json.loads(line)["pid"] for line in (context.tuning.folder / "job.jsonl").open() if '"pid"' in line)
-    command = ""
-    while not command:  # a new process has none for a moment
-        command = Path(f"/proc/{pid}/cmdline").read_text()
-        assert restarted.state().running
+    with held(context.tuning):
+        with pytest.raises(UserError, match="under way already"):
+            context.tuning.start("check", BUNDLED)
+        restarted = TuneJob(context.workspace, context.store.location)  # what a new server sees
+        pid = next(json.loads(line)["pid"] for line in (context.tuning.folder / "job.jsonl").open() if '"pid"' in line)
+        command = ""
+        while not command:  # a new process has none for a moment
+            command = Path(f"/proc/{pid}/cmdline").read_text()
+            assert restarted.state().running
     assert "serve.tune_job" in command
     assert str(context.store.location) not in command, "the address of a database may hold a password"
     state = ended(restarted)
@@ -100,7 +115,8 @@ def test_a_job_runs_in_its_own_process_once_and_tells_its_end(context: ServeCont
 
 def test_a_job_that_dies_is_told_and_another_one_can_start(context: ServeContext) -> None:
     context.tuning.start("check", BUNDLED)
-    context.tuning.stop()
+    with held(context.tuning):
+        context.tuning.stop()
     state = ended(context.tuning)
     assert "ended before it was finished" in state.error or "no usable correction" in state.error
     with pytest.raises(UserError, match="no tuning run is under way"):

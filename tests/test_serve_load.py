@@ -222,24 +222,34 @@ def test_a_closed_client_frees_its_place(tmp_path: Path, stream: bool) -> None:
             else:
                 with pytest.raises(httpx.ReadTimeout):
                     client.post(f"{url}/v1/chat/completions", json=body)
-        wait_until(lambda: not model.open_now)
+        wait_until(lambda: 'emendo_answers_total{outcome="cancelled",surface="api"} 1.0' in httpx.get(f"{url}/metrics").text)
         assert "emendo_queue_running 0.0" in httpx.get(f"{url}/metrics").text
-        assert 'emendo_answers_total{outcome="cancelled",surface="api"} 1.0' in httpx.get(f"{url}/metrics").text
+        assert not model.open_now
 
 
 def test_the_place_in_the_line_is_sent_while_a_stream_waits(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     assert context.queue.at_once == 2, "quoting is not done in batches"
-    with running(tmp_path / "slow", SlowChatModel(otherwise="word " * 30)) as (slow, url):
+    may_write = threading.Event()
+
+    class HeldChatModel(ScriptedChatModel):
+        def _stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+            may_write.wait(60)
+            yield from super()._stream(*args, **kwargs)
+
+    with running(tmp_path / "slow", HeldChatModel(otherwise="word " * 3)) as (slow, url):
         slow.queue.at_once = 1
         first = threading.Thread(target=lambda: httpx.post(f"{url}/v1/chat/completions", json=CHAT, timeout=60))
         first.start()
         wait_until(lambda: "emendo_queue_running 1.0" in httpx.get(f"{url}/metrics").text)
         with httpx.stream("POST", f"{url}/v1/chat/completions", json={**CHAT, "stream": True}, timeout=60) as reply:
-            lines = [line for line in reply.iter_lines() if line]
+            lines = (line for line in reply.iter_lines() if line)
+            assert next(lines) == ": place 1 in the queue"
+            may_write.set()
+            *_, last, done = lines
         first.join()
-        assert lines[0] == ": place 1 in the queue"
-        assert json.loads(lines[-2].removeprefix("data: "))["emendo"]["text"].startswith("word")
+        assert done == "data: [DONE]"
+        assert json.loads(last.removeprefix("data: "))["emendo"]["text"].startswith("word")
 
 
 KILLED = """

@@ -147,6 +147,9 @@ def test_undo_takes_the_last_question_back_into_the_box(context: ServeContext) -
     undone = page.undo(conversation_id)
     assert undone[page.question].value == QUESTION
     assert [turn.question for turn in context.store.turns(conversation_id)] == ["How do I clean the lamp?"]
+    undone = page.undo(conversation_id)
+    assert undone[page.question].value == "How do I clean the lamp?"
+    assert context.store.conversations() == [], "without a question it would stand in the list under one that was taken back"
 
 
 def test_an_adapter_that_is_gone_is_named(context: ServeContext) -> None:

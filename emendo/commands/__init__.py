@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from emendo.records import UserError
+
 Commands = Any  # argparse's sub-parsers object has no public type
 SETTINGS = {  # section of emendo.toml -> its settings, by name: a command loads the steps it needs
     "index": "rag.assemble:IndexSettings",
@@ -25,6 +27,7 @@ SETTINGS = {  # section of emendo.toml -> its settings, by name: a command loads
     "policy": "eval.gate:Policy",
     "serve": "serve.session:ServeSettings",
 }
+NOT_TEXT = "the question is not UTF-8 text; set the terminal to UTF-8, or give the question in a file (--questions)"
 QUESTION_ROWS = "rows with id, question, answerable, and facts or answer where it is answerable"
 
 
@@ -50,6 +53,15 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
     return int(text)
+
+
+def typed(text: str) -> str:
+    """The words of a question from the command line; UserError for bytes that are no text there."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(NOT_TEXT) from error
+    return text.strip()
 
 
 def opener(args: argparse.Namespace) -> Any:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emendo.commands import Commands, add, at_least_one, open_store, opener
+from emendo.commands import NOT_TEXT, Commands, add, at_least_one, open_store, opener, typed
 from emendo.files import read_jsonl, write_whole
 from emendo.records import UserError
 from emendo.terminal import answer_row, hit_row, note, place, progress_bar, say, say_json, show_answer, show_sources, table
@@ -171,19 +171,23 @@ def chat(args: argparse.Namespace) -> int:
     from emendo.records import Answer
 
     answerer, store = open_answerer(args), open_store(args)
-    conversation = store.create_conversation("Terminal chat")
+    conversation = ""  # made when its first answer is there
     note("Ask about your manuals; an empty line or Ctrl-D ends the chat.")
     while True:
         try:
-            question = input("\n> ").strip()
+            question = typed(input("\n> "))
         except EOFError:
             question = ""
+        except UnicodeDecodeError as error:
+            raise UserError(NOT_TEXT) from error
         if not question:
             return 0
-        for piece in answerer.stream(question, store.turns(conversation), args.product):
+        turns = store.turns(conversation) if conversation else ()
+        for piece in answerer.stream(question, turns, args.product):
             if isinstance(piece, Answer):
                 say()
                 show_sources(piece)
+                conversation = conversation or store.create_conversation("Terminal chat")
                 store.save_answer(piece, conversation)
             else:
                 print(piece, end="", flush=True)  # noqa: T201
@@ -257,7 +261,7 @@ def write_rows(out: Path | None, what: str, rows: list[dict[str, Any]], work: An
 
 
 def _question(args: argparse.Namespace) -> str:
-    question = (args.question or "").strip()
+    question = typed(args.question or "")
     if args.out:
         raise UserError("--out is for a file of questions (--questions IN.jsonl); use `--json > FILE` for one")
     if not question:

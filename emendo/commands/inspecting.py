@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from emendo.commands import QUESTION_ROWS, Commands, add, at_least_one, opener
+from emendo.commands import QUESTION_ROWS, Commands, add, at_least_one, opener, typed
 from emendo.records import UserError
 from emendo.terminal import place, progress_bar, say, say_json, table
 
@@ -70,7 +70,7 @@ def _inspect_query(args: argparse.Namespace) -> int:
     opened = opener(args)
     embedder = opened.embedder()
     index = open_index(opened.workspace.index, embedder)
-    trace = trace_search(index, embedder, opened.settings(RetrieveSettings, "retrieve"), args.query, args.k, args.product)
+    trace = trace_search(index, embedder, opened.settings(RetrieveSettings, "retrieve"), typed(args.query), args.k, args.product)
     if args.json:
         say_json(trace)
         return 0

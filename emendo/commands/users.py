@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+import warnings
 
 from emendo.commands import Commands, add, open_store
 from emendo.records import UserError
@@ -81,8 +82,10 @@ def _password(args: argparse.Namespace) -> str:
     if args.password_stdin:
         return sys.stdin.readline().rstrip("\n")
     try:
-        password, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
-    except EOFError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)  # where nobody sits: it would be typed in plain sight
+            password, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
+    except (EOFError, getpass.GetPassWarning) as error:
         raise UserError("no password was given; a script gives one with --password-stdin") from error
     if again != password:
         raise UserError("the two passwords differ; try again")

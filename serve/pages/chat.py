@@ -155,7 +155,7 @@ class ChatPage:
         """Take the last question and its answer back; the question stands in the box to be changed and asked again."""
         *_, last = grouped(self._turns(conversation_id))
         for answer in last:
-            self.context.store.delete_answer(answer.answer_id)
+            conversation_id = drop_question(self.context.store, conversation_id, answer.answer_id)
         return {**self.open(conversation_id), self.question: _ready(last[0].question)}
 
     def _answer(
