@@ -30,12 +30,13 @@ from rag.evidence import WEIGHTS
 from rag.index import open_index
 from rag.ingest import ingest
 from rag.retrieve import Retriever
+from sft import manual_questions
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 RIDGE, UNIT_RIDGE = 3e-3, 3e-2  # on standardised features: keeps one that separates perfectly from growing without bound
 SHARES = {"samsung_tv_smart_remote": 0.5, "galaxy_s10": 0.5, "clapnq": 1.0, "espresso": 0.67, "vacuum": 0.67, "router": 0.67}
-PDF_SHARE = 0.25  # each of the eight manuals
+PDF_SHARE = 0.25  # each of the eight manuals, and of the public ones
 TOGETHER = ({"samsung_tv_smart_remote", "galaxy_s10"},)  # left out together: the same off-scope questions are asked of both
 SAMPLES = {"espresso": "corvella-e20", "vacuum": "pavo-r7", "router": "nordhaven-ax3"}  # doc_ids
 
@@ -70,7 +71,7 @@ def source_of(folder: Path) -> Path:
 
 
 def collections(work: Path, public: bool) -> dict[str, tuple[Path, list[Asked]]]:
-    """Name -> what to index, and the questions; `public` adds the dev manuals of benchmarks.public_manuals."""
+    """Name -> what to index, and the questions; `public` adds the dev manuals of public_manuals and of data/manual_questions."""
     from benchmarks.public_manuals import manuals as dev_manuals  # which imports this module
 
     found: dict[str, tuple[Path, list[Asked]]] = {}
@@ -82,6 +83,10 @@ def collections(work: Path, public: bool) -> dict[str, tuple[Path, list[Asked]]]
                 for r in read(here / "qa.jsonl")
             ]
             found[here.name] = (source_of(here), asked + [Asked(r["question"], False) for r in read(other / "qa.jsonl")])
+    asked_by_us = list(manual_questions.manuals("dev", work / "manual_questions")) if public else []
+    for (name, source, rows), (_, _, foreign) in zip(asked_by_us, asked_by_us[3:] + asked_by_us[:3], strict=True):
+        asked = [Asked(r["question"], r["answerable"], _quotes(r)) for r in rows]
+        found[name] = (source, asked + [Asked(r["question"], False) for r in foreign[::3]])
     corrections = read(ROOT / "data" / "corrections.jsonl")
     for name, doc_id in SAMPLES.items():
         own = [r for r in corrections if r["correction_id"].startswith(name)]
@@ -212,7 +217,7 @@ def main() -> None:
     if not DATA.is_dir():
         sys.exit(f"the questions and manuals to fit on are expected in {DATA}, which is not there")
     args.work.mkdir(parents=True, exist_ok=True)
-    embedder = load_embedder("minilm")
+    embedder = load_embedder()
     rows = {name: measure(name, *found, args.work, embedder) for name, found in collections(args.work, args.public).items()}
     show_units(rows) if args.units else show_confidence(rows)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -24,33 +23,16 @@ from emendo.records import UserError
 from rag.answer import AnswerSettings
 from rag.assemble import REFUSES_BELOW
 from rag.embedder import load_embedder
+from sft.debian_packages import fetch
 
 QUESTIONS = Path(__file__).with_suffix("")
 VARIANT = "+ section text"  # as `emendo search` does by default
 
 
-def fetch(package: str, version: str, work: Path) -> Path:
-    """The unpacked package's folder; says so if Debian now has another version than the questions were written on."""
-    folder = work / "packages" / package
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            subprocess.run(["apt-get", "download", package], cwd=folder.parent, check=True, capture_output=True)
-            [archive] = folder.parent.glob(f"{package}_*.deb")
-            subprocess.run(["dpkg", "-x", archive, folder], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError, ValueError) as error:
-            raise UserError(f"cannot fetch {package}: {error}; on Debian 12 run `apt-get update` first") from error
-        found = subprocess.run(["dpkg-deb", "-f", archive, "Version"], check=True, capture_output=True, text=True).stdout.strip()
-        if found != version:
-            print(f"{package}: version {found}, the questions are on {version}: pages and answers may have moved")
-        archive.unlink()
-    return folder
-
-
 def prepare(name: str, manual: dict[str, str], work: Path) -> Path:
     """A folder with the manual and its questions, laid out as benchmarks.answers reads it."""
     folder = work / "manuals" / name
-    source = fetch(manual["package"], manual["version"], work) / manual["path"]
+    source = fetch(manual["package"], work / "packages", manual["version"]) / manual["path"]
     folder.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, folder / "site", dirs_exist_ok=True)
@@ -88,7 +70,7 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := set(args.manuals) - {path.stem for path in QUESTIONS.glob("*.jsonl")}:
         parser.error(f"no questions on {', '.join(sorted(unknown))} in {QUESTIONS}")
-    embedder, settings = load_embedder("minilm"), AnswerSettings(passages=4, refuse_below=args.refuse_below)
+    embedder, settings = load_embedder(), AnswerSettings(passages=4, refuse_below=args.refuse_below)
     work, total, asked = args.work.resolve(), Counter[str](), []
     for folder in manuals(args.split, work, args.manuals):
         name = folder.name

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from emendo.records import UserError
+from sft.debian_packages import fetch as fetch_package
 from sft.grammar import Ask, Manual, Passage
 
 
@@ -41,17 +40,8 @@ _HELD_OUT = 12  # one page of this many is never trained on
 
 def fetch(folder: Path) -> None:
     """Download and unpack the packages that `folder` lacks. Needs apt-get and dpkg, on Debian 12; no root."""
-    folder.mkdir(parents=True, exist_ok=True)
     for source in SOURCES:
-        if (folder / source.package).is_dir():
-            continue
-        try:
-            subprocess.run(["apt-get", "download", source.package], cwd=folder, check=True, capture_output=True)
-            [archive] = folder.glob(f"{source.package}_*.deb")
-            subprocess.run(["dpkg", "-x", str(archive), str(folder / source.package)], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise UserError(f"cannot fetch {source.package}: {error}; on Debian 12 run `apt-get update` first") from error
-        archive.unlink()
+        fetch_package(source.package, folder)
 
 
 def read_manuals(folder: Path, held_out: bool, pages_per_source: int = 450) -> list[Manual]:
