@@ -18,6 +18,7 @@ def load_base(base: str, bits: str = "auto", training: bool = False) -> tuple[An
     import torch
 
     quiet_libraries()
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name, _, revision = base.partition("@")
@@ -38,7 +39,7 @@ def load_base(base: str, bits: str = "auto", training: bool = False) -> tuple[An
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **where)
         model = AutoModelForCausalLM.from_pretrained(name, **where, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"model {base!r} does not load: {reason} (a folder, or a hub id you may download, with a chat template)"

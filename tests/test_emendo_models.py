@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from langchain_core.messages import HumanMessage
 
-from emendo.chat_models import load_chat_model
+from emendo.chat_models import BUNDLED, load_chat_model
 from emendo.quote_model import QuoteChatModel
 from emendo.records import UserError
 from rag.answer import to_langchain
@@ -35,6 +36,14 @@ from rag.prompt import build_messages
 def test_a_wrong_spec_is_one_clear_line(spec, message):
     with pytest.raises(UserError, match=message):
         load_chat_model(spec)
+
+
+def test_torn_weights_are_one_clear_line(tmp_path):
+    shutil.copytree(BUNDLED, tmp_path / "torn")
+    with open(tmp_path / "torn" / "model.safetensors", "r+b") as weights:
+        weights.truncate(1000)
+    with pytest.raises(UserError, match=r"torn.* does not load: "):
+        load_chat_model(f"hf:{tmp_path / 'torn'}").invoke("hello")
 
 
 def ask(question, hits):
