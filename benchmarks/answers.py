@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--refuse-below", type=float, default=REFUSES_BELOW)
     parser.add_argument("--show", action="store_true", help="print questions and answers")
     args = parser.parse_args()
-    embedder, settings = load_embedder("minilm"), AnswerSettings(passages=4, refuse_below=args.refuse_below)
+    embedder, settings = load_embedder(), AnswerSettings(passages=4, refuse_below=args.refuse_below)
     total: Counter[str] = Counter()
     seconds: list[float] = []
     for path in sorted((DATA / "pdf_manuals").glob("*/qa.jsonl")):

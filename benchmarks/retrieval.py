@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from emendo.records import Chunk
-from rag.embedder import Embedder, load_embedder
+from rag.embedder import DEFAULT, Embedder, load_embedder
 from rag.index import open_index
 from rag.ingest import ingest
 from rag.retrieve import Retriever, RetrieveSettings
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--embedder", default="minilm")
+    parser.add_argument("--embedder", default=DEFAULT)
     args = parser.parse_args()
     embedder = load_embedder(args.embedder)
     for name in args.sets:

@@ -17,7 +17,7 @@ from emendo.config import Workspace, load_settings
 from emendo.records import UserError
 from rag.answer import Answerer, AnswerSettings
 from rag.context import ContextCost, ContextWriter, check_writer
-from rag.embedder import Embedder, load_embedder
+from rag.embedder import DEFAULT, Embedder, load_embedder
 from rag.index import open_index
 from rag.prompt import REFUSAL
 from rag.retrieve import Retriever, RetrieveSettings
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class IndexSettings:
     """[index] in emendo.toml."""
 
-    embedder: str = "minilm"  # minilm | st:<folder or hub id> | hash
+    embedder: str = DEFAULT  # minilm-manuals | minilm | st:<folder or hub id> | hash
     ocr: str = ""  # languages to read scanned pages in, as Tesseract names them: eng, eng+deu; "" leaves them out
     context: str = ""  # model that writes a context for every passage (see rag/context.py); "" for none
 

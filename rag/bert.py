@@ -35,11 +35,10 @@ def can_load(folder: Path) -> bool:
 
 
 class BertEncoder:
-    """Texts to normalised vectors with the weights of one folder."""
+    """Texts to normalised vectors with the weights of one folder, and with those of a LoRA adapter where one is given."""
 
-    def __init__(self, folder: Path, max_tokens: int):
+    def __init__(self, folder: Path, max_tokens: int, adapter: Path | None = None):
         import torch
-        from safetensors.torch import load_file
         from tokenizers import Tokenizer
 
         self._config = _read(folder / "config.json")
@@ -48,7 +47,7 @@ class BertEncoder:
         self._tokenizer.enable_truncation(max_tokens)
         self._word_ids = lru_cache(_TEXTS_READ)(self._read_word_ids)
         dtype = torch.bfloat16 if has_native_bfloat16() else torch.float32
-        weights = load_file(folder / "model.safetensors")
+        weights = read_weights(folder, adapter)
         self._weights = {name: value.to(dtype) for name, value in weights.items() if value.is_floating_point()}
         # in the matrix library's own layout: it would rearrange them for every product, a fifth of a question's time
         self._packed: dict[str, torch.Tensor] = {}
@@ -128,6 +127,21 @@ class BertEncoder:
 
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
         return F.layer_norm(state, weight.shape, weight, bias, self._config["layer_norm_eps"])
+
+
+def read_weights(folder: Path, adapter: Path | None = None) -> dict[str, torch.Tensor]:
+    """Of the model in `folder`, plus the LoRA adapter (Hu et al. 2021) in the folder `adapter`, laid out as PEFT does."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    if adapter is not None:
+        config = _read(adapter / "adapter_config.json")
+        changes = load_file(adapter / "adapter_model.safetensors")
+        for name in [name for name in changes if name.endswith(".lora_A.weight")]:
+            changed = name.removeprefix("base_model.model.").replace(".lora_A.", ".")
+            product = changes[name.replace(".lora_A.", ".lora_B.")].float() @ changes[name].float()
+            weights[changed] = weights[changed].float() + config["lora_alpha"] / config["r"] * product
+    return weights
 
 
 def has_native_bfloat16() -> bool:

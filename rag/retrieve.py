@@ -21,7 +21,7 @@ from rag.rerank import CrossEncoderRanker
 from rag.scope import ProductNames, Scope, chosen_scope
 from rag.unit_vectors import UnitVectors
 
-_STAY = 0.9  # share of the whole collection's confidence that keeps a conversation with its product; docs/retrieval.md
+_STAY = 0.97  # share of the whole collection's confidence that keeps a conversation with its product; docs/retrieval.md
 _STAY_ASKED = 0.6  # the same for a follow-up's own words: "and how often?" says little, "and the kettle's filter?" enough
 _EMBEDDED = 32  # sentences of all reranked passages whose cosine is taken, the best by words first: it is what costs time
 
@@ -101,6 +101,7 @@ class Retriever:
         return [*shown, *(replace(hit, rank=len(shown) + n, score=min(hit.score, lowest)) for n, hit in enumerate(added, 1))]
 
     def _search(self, question: str, k: int, scope: Scope) -> list[Hit]:
+        question = self._names.without_name(question, scope)
         dense = dict(self._dense(question, scope))
         lexical = dict(self._lexical(question, scope))
         chunks = self.index.get_chunks(list(dense | lexical))
@@ -142,7 +143,12 @@ class Retriever:
 
         `standalone` is the question with what was said before it (rag.condense), where something was.
         """
-        return self.grow(self.search_turn(standalone or question, question, 2 * k, product))[:k]
+        hits = self.search(standalone or question, 2 * k, product)
+        if standalone and standalone != question:
+            best = self.search_turn(standalone, question, k, product)
+            held = {hit.chunk.chunk_id for hit in best}
+            hits = [*best, *(hit for hit in hits if hit.chunk.chunk_id not in held)]
+        return self.grow(hits)[:k]
 
     def grow(self, hits: Sequence[Hit]) -> list[Hit]:
         """The hits with the text of their sections around them (see rag.passages)."""

@@ -17,6 +17,7 @@ _ALTERNATIVES = re.compile(r"\s*(?:[/|(),;:]|\bor\b|\band\b)\s*")
 _GENERIC = STOP_WORDS | set(
     "manual user users guide handbook instructions owner owners quick start reference documentation help".split()
 )
+_LED_TO_NAME = re.compile(r"(?:\s+(?:on|of|for|with|in|to|from))?(?:\s+(?:the|my|a|our))?$", re.IGNORECASE)
 _LEAST_CHUNKS = 12  # what holds fewer is a page ("Settings"), and its name a word of many questions
 
 
@@ -82,6 +83,27 @@ class ProductNames:
         named = self.named_scope(question).doc_ids or ()
         products = {document.product for document in self._documents if document.doc_id in named}
         return products.pop() if len(products) == 1 else ""
+
+    def without_name(self, question: str, scope: Scope) -> str:
+        """The question without the name of the product it is searched in, which tells no passage of its manuals from another.
+
+        A run of words of the name goes where it holds one with a digit or is a whole name: "does the E20 make espresso?" keeps
+        the espresso. The question itself where fewer than three words would be left.
+        """
+        names = [name for doc_id in scope.doc_ids or () for name in self._names.get(doc_id, ())]
+        words = {word for name in names for word in name}
+        kept, run = list[str](), list[str]()
+        for part in [*question.split(), ""]:
+            word = part.casefold().strip("?!.,;:\"'()")
+            if word and word in words:
+                run.append(part)
+                continue
+            said = [one.casefold().strip("?!.,;:\"'()") for one in run]
+            if not (said in names or any(c.isdigit() for one in said for c in one)):
+                kept += run
+            kept, run = [*kept, part], []
+        rest = _LED_TO_NAME.sub("", " ".join(kept).strip())
+        return rest if len(rest.split()) >= 3 else question
 
     def _score(self, asked: set[str], variants: Sequence[Sequence[str]], page: bool) -> tuple[float, float]:
         """(rareness of the naming words, share of the name that was said) of the best variant; (0, 0) when it is not named."""

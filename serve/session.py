@@ -20,6 +20,7 @@ from emendo.records import Answer, Chunk, Correction, Document, UserError
 from emendo.store import Store
 from rag.answer import Answerer
 from rag.condense import condense
+from rag.embedder import DEFAULT
 from rag.index import Index, open_index
 from rag.retrieve import Retriever
 from rag.snapshot import current_id
@@ -56,7 +57,7 @@ class ServeContext:
     embedder: Any  # rag.embedder.Embedder
     workspace: Workspace
     model_label: str = ""
-    embedder_spec: str = "minilm"  # the indexing subprocess loads the same embedder again
+    embedder_spec: str = DEFAULT  # the indexing subprocess loads the same embedder again
     ocr: str = ""  # languages that uploaded scans are read in
     writer: str = ""  # model that writes a context for every passage of an upload
     demonstration: bool = False  # the bundled model: too small to be trusted, and the page says so

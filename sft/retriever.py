@@ -129,14 +129,14 @@ def tune_retriever(
     start = time.perf_counter()
     stock = base or load_embedder()
     if not isinstance(stock, SentenceEmbedder):
-        raise UserError(f"embedder {stock.id} has no weights to adapt; set index.embedder to minilm or st:<folder>")
+        raise UserError(f"embedder {stock.id} has no weights to adapt; set index.embedder to minilm-manuals or st:<folder>")
     at = now()
     identity = content_id(stock.id, to_json(settings), *(f"{pair.query}\n{pair.passage}" for pair in pairs.train), at, length=8)
     target = folder / f"adapted-{identity}"
     partial = folder / f".{target.name}"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(stock.folder, partial, ignore=shutil.ignore_patterns("*.safetensors", "README.md", "*.bin", "__pycache__"))
-    losses = _train(stock.folder, partial, pairs.train, settings, progress)
+    losses = _train(stock, partial, pairs.train, settings, progress)
     judgement = judge(stock, load_embedder(f"st:{partial}"), pairs.held_out)
     if not judgement.better:
         (partial / "model.safetensors").unlink()
@@ -160,8 +160,10 @@ def tune_retriever(
     return card
 
 
-def _train(stock: Path, target: Path, pairs: Sequence[Pair], settings: RetrieverSettings, progress: Progress) -> dict[str, float]:
-    """Fine-tune the model in `stock` on the pairs and write its weights to `target`; the first and the last loss."""
+def _train(
+    stock: SentenceEmbedder, target: Path, pairs: Sequence[Pair], settings: RetrieverSettings, progress: Progress
+) -> dict[str, float]:
+    """Fine-tune `stock` on the pairs and write its weights to `target`; the first and the last loss."""
     quiet_libraries()
     from datasets import Dataset, disable_progress_bars
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -169,7 +171,7 @@ def _train(stock: Path, target: Path, pairs: Sequence[Pair], settings: Retriever
     from sentence_transformers.training_args import BatchSamplers
     from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-    from rag.bert import has_native_bfloat16
+    from rag.bert import has_native_bfloat16, read_weights
 
     disable_progress_bars()
 
@@ -177,7 +179,10 @@ def _train(stock: Path, target: Path, pairs: Sequence[Pair], settings: Retriever
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             progress("adapting the embedder", state.global_step, state.max_steps)
 
-    model = SentenceTransformer(str(stock), device="cpu", local_files_only=True)
+    model = SentenceTransformer(str(stock.folder), device="cpu", local_files_only=True)
+    weights = read_weights(stock.folder, stock.adapter)
+    if stock.adapter:
+        model.load_state_dict({f"0.model.{name}": value for name, value in weights.items()}, strict=False)
     model.max_seq_length = settings.max_tokens
     rows = Dataset.from_dict({"anchor": [pair.query for pair in pairs], "positive": [pair.passage for pair in pairs]})
     arguments = SentenceTransformerTrainingArguments(
@@ -200,22 +205,19 @@ def _train(stock: Path, target: Path, pairs: Sequence[Pair], settings: Retriever
     trainer.remove_callback(ProgressCallback)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    _save_weights(model, stock, target)
+    _save_weights(model, weights, target)
     shutil.rmtree(target / "training", ignore_errors=True)
     return {"first": losses[0], "last": losses[-1]}
 
 
-def _save_weights(model: Any, stock: Path, target: Path) -> None:
-    """In the stock file's own layout, so that whatever reads that one reads this one."""
-    from safetensors.torch import load_file, save_file
+def _save_weights(model: Any, weights: dict[str, Any], target: Path) -> None:
+    """In the layout of the stock file's `weights`, so that whatever reads that one reads this one."""
+    from safetensors.torch import save_file
 
-    weights = load_file(stock / "model.safetensors")
     learned = {name.removeprefix("0.model."): value for name, value in model.state_dict().items()}
     missing = [name for name, value in weights.items() if value.is_floating_point() and name not in learned]
     if missing:
-        raise UserError(
-            f"{stock}: weights {missing[0]} are not of the model that was trained; only BERT embedders can be adapted"
-        )
+        raise UserError(f"weights {missing[0]} are not of the model that was trained; only BERT embedders can be adapted")
     save_file({name: learned.get(name, value).contiguous() for name, value in weights.items()}, target / "model.safetensors")
 
 

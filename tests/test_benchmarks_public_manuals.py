@@ -5,9 +5,10 @@ import tomllib
 
 import pytest
 
-from benchmarks.public_manuals import QUESTIONS, fetch, questions
+from benchmarks.public_manuals import QUESTIONS, questions
 from emendo.records import UserError
 from eval.facts import missing_facts
+from sft.debian_packages import fetch
 
 MANUALS = tomllib.loads((QUESTIONS / "manuals.toml").read_text(encoding="utf-8"))
 
@@ -48,4 +49,4 @@ def test_questions_are_put_as_the_scorer_reads_them(tmp_path):
 def test_a_package_that_cannot_be_fetched_is_named_with_the_repair(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"cannot fetch no-such-manual: .*apt-get update"):
-        fetch("no-such-manual", "1", tmp_path)
+        fetch("no-such-manual", tmp_path, "1")

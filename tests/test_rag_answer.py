@@ -152,7 +152,7 @@ def test_a_follow_up_is_answered_by_its_own_words_and_refused_by_them(tmp_path):
     (tmp_path / "manuals").mkdir()
     (tmp_path / "manuals" / "router.md").write_text(GUESTS, encoding="utf-8")
     (tmp_path / "manuals" / "kettle.md").write_text(MANUAL.replace("socket", "socket with a 10 A fuse"), encoding="utf-8")
-    embedder = load_embedder("minilm")
+    embedder = load_embedder()
     ingest(tmp_path / "index", tmp_path / "manuals", embedder)
     retriever = Retriever(open_index(tmp_path / "index", embedder), embedder)
     answerer = Answerer(retriever, load_chat_model("quote"), AnswerSettings(refuse_below=0.35))

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from rag import bert
-from rag.embedder import SentenceEmbedder, load_embedder
+from rag.embedder import ADAPTER, SentenceEmbedder, load_embedder
 
 TEXTS = [
     "Descale the kettle every 3 months.",
@@ -42,6 +42,19 @@ def test_vectors_are_those_of_sentence_transformers(embedder: SentenceEmbedder, 
     shipped = embedder.encode(TEXTS)
     assert (shipped * reference).sum(axis=1).min() > 0.9995
     np.testing.assert_allclose(np.linalg.norm(shipped, axis=1), 1.0, atol=1e-5)
+
+
+def test_the_bundled_adapter_changes_vectors_as_peft_does(embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft import PeftModel
+    from sentence_transformers import SentenceTransformer
+
+    reference = SentenceTransformer(str(embedder.folder), device="cpu")
+    reference[0].auto_model = PeftModel.from_pretrained(reference[0].auto_model, ADAPTER).merge_and_unload()
+    monkeypatch.setattr(bert, "has_native_bfloat16", lambda: False)
+    adapted = load_embedder("minilm-manuals")
+    np.testing.assert_allclose(adapted.encode(TEXTS), reference.encode(TEXTS, normalize_embeddings=True), atol=2e-5)
+    assert (adapted.encode(TEXTS) * embedder.encode(TEXTS)).sum(axis=1).max() < 0.99
+    assert adapted.id != embedder.id
 
 
 def test_a_text_has_its_vector_whatever_stands_beside_it(embedder: SentenceEmbedder) -> None:

@@ -225,7 +225,7 @@ def test_vectors_have_length_one_and_repeat(embedder: HashEmbedder) -> None:
 
 
 def test_an_embedder_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected minilm, hash"):
+    with pytest.raises(UserError, match="expected minilm-manuals, minilm, hash"):
         load_embedder("bert")
     with pytest.raises(UserError, match=r"modules\.json"):
         load_embedder(f"st:{tmp_path}")

@@ -53,7 +53,7 @@ def test_the_chunks_of_a_document_in_reading_order(ask) -> None:
 
 
 def test_a_search_is_traced_from_words_to_rank(ask) -> None:
-    code, out, _ = ask("--query", "How often should I descale the kettle k1?", "--json")
+    code, out, _ = ask("--query", "Descale the kettle k1 with citric acid?", "--json")
     trace = json.loads(out)
     assert code == 0 and trace["searched"] == ["kettle"], "the question names the product"
     assert "descale" in trace["terms"] and trace["rareness"]["descal"] > 0

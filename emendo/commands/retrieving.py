@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rag.retrieve import Retriever
     from sft.retriever import Judgement, Pair
 
-STOCK = "minilm"
+STOCK = "minilm-manuals"
 
 
 def tune_embedder(args: argparse.Namespace) -> int:
