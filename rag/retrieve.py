@@ -89,7 +89,10 @@ class Retriever:
 
         `standalone` carries what was said before; where the subject changed, the question alone finds more.
         """
-        hits = self.search(standalone, k, product)
+        return self._with_own(self.search(standalone, k, product), standalone, question, k, product)
+
+    def _with_own(self, hits: list[Hit], standalone: str, question: str, k: int, product: str) -> list[Hit]:
+        """The `k` hits of the standalone question, the last quarter of them those of the question as it was asked."""
         if question == standalone or not question.strip():
             return hits
         own = self.scope(question, product)
@@ -145,7 +148,7 @@ class Retriever:
         """
         hits = self.search(standalone or question, 2 * k, product)
         if standalone and standalone != question:
-            best = self.search_turn(standalone, question, k, product)
+            best = self._with_own(hits[:k], standalone, question, k, product)
             held = {hit.chunk.chunk_id for hit in best}
             hits = [*best, *(hit for hit in hits if hit.chunk.chunk_id not in held)]
         return self.grow(hits)[:k]
