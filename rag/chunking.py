@@ -1,7 +1,8 @@
 """Sections -> chunks: passages that fit the embedder's window together with their header, cut where a reader would cut.
 
-A chunk never leaves its section. A warning stays with the step beside it, a procedure stays whole where it fits and is cut
-between steps where not, a table is cut between rows and every part keeps the header row.
+A chunk never leaves its section. A procedure stays whole where it fits, with the warning and words before it where there is room
+for them too; a longer one is cut between steps and a warning stays with the step beside it. A table is cut between rows and every
+part keeps the header row.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from emendo.records import Block, Box, Chunk, Section, content_id
 from rag.manuals import ParsedManual
 
-CHUNKER_VERSION = "1"  # raise it when the same blocks would give other chunks
+CHUNKER_VERSION = "2"  # raise it when the same blocks would give other chunks
 CountTokens = Callable[[str], int]
 
 
@@ -121,7 +122,11 @@ def _is_label(block: Block) -> bool:
 
 
 def _split_group(sized: Sequence[_Unit], budget: int, count_tokens: CountTokens) -> list[_Unit]:
-    """A group that is too long, as units: a warning keeps the block after it (before it at the end), long blocks are cut."""
+    """A group that is too long, as units: steps that fit without what is before them stay whole; else a warning keeps the block
+    after it (before it at the end), and long blocks are cut."""
+    first = next((n for n, unit in enumerate(sized) if unit.blocks[0].kind == "step"), 0)
+    if first and sum(unit.tokens for unit in sized[first:]) <= budget:
+        return [*_split_group(sized[:first], budget, count_tokens), _join(sized[first:])]
     units: list[_Unit] = []
     held: list[_Unit] = []
     for unit in sized:

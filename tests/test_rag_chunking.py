@@ -76,6 +76,14 @@ def test_a_procedure_that_fits_stays_whole_with_its_introduction_and_warning() -
     assert chunk_texts(before, *procedure) == [before.text, "\n".join(b.text for b in procedure)]
 
 
+def test_steps_that_fit_stay_whole_when_the_warning_before_them_does_not() -> None:
+    before = [Block("paragraph", sentences(2)), Block("warning", "WARNING: " + "hot " * 15 + "parts.")]
+    steps = [step(n) for n in range(1, 5)]
+    first, second = chunk_texts(*before, *steps)
+    assert first == "\n".join(block.text for block in before)
+    assert second == "\n".join(block.text for block in steps)
+
+
 def test_two_procedures_in_a_row_are_two_units() -> None:
     texts = chunk_texts(step(1, 20), step(2, 20), step(1, 20), step(2, 20))
     assert [re.findall(r"^\d", text, re.MULTILINE) for text in texts] == [["1", "2"], ["1", "2"]]
