@@ -23,11 +23,13 @@ import psutil
 
 
 def emendo(folder: Path, out: Path) -> int:
-    """Our whole path: parse, chunk, embed, FAISS and full-text search, published."""
-    from rag.embedder import load_embedder
-    from rag.ingest import ingest
+    """Our whole path as the command runs it: parse, chunk, embed, FAISS and full-text search, published."""
+    from emendo.cli import main as run
+    from rag.index import open_index
 
-    return ingest(out / "index", folder, load_embedder()).chunks
+    if run(["--workspace", str(out), "index", str(folder)]):
+        raise SystemExit(f"emendo index {folder} failed")
+    return open_index(out / "index", None).manifest.chunks
 
 
 def recipe(folder: Path, out: Path) -> int:
