@@ -42,6 +42,7 @@ class RetrieveSettings:
     length_weight: float = FusionWeights.length  # of length, up to 300 characters
     sentence_weight: float = FusionWeights.sentence  # of the cosine of the best sentence; of the reranked
     words_weight: float = FusionWeights.words  # of the likeness of words; of the reranked
+    kind_weight: float = FusionWeights.kind  # of a product whose kind the question says ("the router")
     reranked: int = 10  # best passages that are ranked again with their best sentence and their words' likeness
     rerank: str = ""  # a cross-encoder that orders those again, hf:<id or folder>; "" is off
     # share of words two passages of one product may have in common before the lower one is dropped; 1: any
@@ -75,6 +76,7 @@ class Retriever:
             s.code_weight,
             s.length_weight,
             s.sentence_weight,
+            s.kind_weight,
             s.words_weight,
         )
 
@@ -111,6 +113,11 @@ class Retriever:
         terms = self._terms(question, scope)
         scores = fused_scores(terms, chunks, dense, lexical, self._weights)
         stages = _stages(dense, lexical)
+        kinds = self._names.hinted(question) if scope.doc_ids is None else {}
+        for chunk in chunks:
+            if chunk.doc_id in kinds:
+                scores[chunk.chunk_id] += self._weights.kind * kinds[chunk.doc_id]
+                stages[chunk.chunk_id]["product_kind"] = kinds[chunk.doc_id]
         different: dict[tuple[str, ...], Chunk] = {}
         for chunk in _ranked(chunks, scores):
             different.setdefault(sameness(chunk), chunk)

@@ -18,6 +18,7 @@ _GENERIC = STOP_WORDS | set(
     "manual user users guide handbook instructions owner owners quick start reference documentation help".split()
 )
 _LED_TO_NAME = re.compile(r"(?:\s+(?:on|of|for|with|in|to|from))?(?:\s+(?:the|my|a|our))?$", re.IGNORECASE)
+_DETERMINERS = frozenset("the my our your this that a an".split())
 _LEAST_CHUNKS = 12  # what holds fewer is a page ("Settings"), and its name a word of many questions
 
 
@@ -83,6 +84,24 @@ class ProductNames:
         named = self.named_scope(question).doc_ids or ()
         products = {document.product for document in self._documents if document.doc_id in named}
         return products.pop() if len(products) == 1 else ""
+
+    def hinted(self, question: str) -> dict[str, float]:
+        """doc_id -> 1 / products that share the word, for those whose kind the question says: the last word of a name, or one after
+        an article ("the robot" of the R7 robot vacuum).
+
+        No scope: a router's manual may speak of TVs, too.
+        """
+        if self._count < 2:
+            return {}
+        words = _words(question)
+        articled = {word for before, word in pairwise(_WORD.findall(question.casefold())) if before in _DETERMINERS}
+        found: dict[str, float] = {}
+        for document in self._documents:
+            names = self._names[document.doc_id] if document.product not in self._pages else []
+            said = [w for name in names for w in name if w in words and (w == name[-1] or w in articled)]
+            if said:
+                found[document.doc_id] = max(1 / self._spread[word] for word in said)
+        return found
 
     def without_name(self, question: str, scope: Scope) -> str:
         """The question without the name of the product it is searched in, which tells no passage of its manuals from another.

@@ -139,6 +139,27 @@ def test_the_name_of_the_product_that_is_searched_is_not_searched(question: str,
     assert names.without_name(question, names.named_scope(question)) == searched
 
 
+def test_what_a_product_is_hints_at_its_manual() -> None:
+    names = ProductNames([document("Nordhaven AX3 home router"), document("Pavo R7 robot vacuum"), document("Sola V2 vacuum")])
+    assert names.hinted("What does the red light of the router mean?") == {"nordhaven-ax3-home-router": 1.0}
+    assert names.hinted("the robot goes in circles") == {"pavo-r7-robot-vacuum": 1.0}
+    assert names.hinted("empty vacuum") == {"pavo-r7-robot-vacuum": 0.5, "sola-v2-vacuum": 0.5}
+    assert names.hinted("I work from home, how loud is it?") == {}
+    assert names.named_scope("What does the red light of the router mean?").doc_ids is None, "another manual may speak of it"
+    assert ProductNames([document("Home router")]).hinted("the router") == {}
+
+
+def test_the_manual_of_the_kind_of_product_in_the_question_comes_first(tmp_path: Path) -> None:
+    for name, light in (("Nordhaven AX3 router", "A red light: it is hot."), ("Corvella E20 machine", "A red light: hot.")):
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\n" + f"## Lights\n\n{light}\n\n" + "## Care\n\nWipe it dry.\n\n" * 12)
+    embedder = HashEmbedder()
+    ingest(tmp_path / "index", tmp_path, embedder)
+    retriever = Retriever(open_index(tmp_path / "index", embedder), embedder)
+    first = {question: retriever.search(question)[0] for question in ("why a red light", "why has the router a red light")}
+    assert [hit.chunk.doc_id for hit in first.values()] == ["corvella-e20-machine", "nordhaven-ax3-router"]
+    assert first["why has the router a red light"].stages["product_kind"] == 1.0
+
+
 def test_one_product_may_have_many_documents() -> None:
     documents = [document("Deluxe edition", "K1", "a"), document("Reference", "K1", "b"), document("Toaster", "T2", "c")]
     assert chosen_scope("k1", documents).doc_ids == {"a", "b"}
