@@ -86,8 +86,9 @@ class ProductNames:
         return products.pop() if len(products) == 1 else ""
 
     def hinted(self, question: str) -> dict[str, float]:
-        """doc_id -> 1 / products that share the word, for those whose kind the question says: the last word of a name, or one after
-        an article ("the robot" of the R7 robot vacuum).
+        """doc_id -> 1 / products that share the word, for those whose kind the question says.
+
+        Said is the last word of a name, or another after an article: "empty vacuum" and "the robot" mean the R7 robot vacuum.
 
         No scope: a router's manual may speak of TVs, too.
         """
