@@ -30,7 +30,6 @@ class FusionWeights:
     code: float = 0.6  # share of the question's codes (E02) that head the section, a line or a row
     length: float = 0.3  # share of 300 characters that the passage has: a menu path alone explains nothing
     sentence: float = 1.5  # cosine of the passage's best sentence, step or row; taken of the best passages only
-    kind: float = 0.6  # of what the manual's product is ("the router"), where the question says it and may be about any product
     words: float = 0.3  # mean cosine of the question's words with the likest ones of the passage; of the best passages only
 
 

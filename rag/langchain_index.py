@@ -36,7 +36,8 @@ class EmendoRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, product: str | None = None
     ) -> list[LangChainDocument]:
-        hits = self.searcher.passages(query, k=self.k if k is None else k, product=self.product if product is None else product)
+        product = (self.product if product is None else product) or self.searcher.product_of_conversation(query, ())
+        hits = self.searcher.passages(query, k=self.k if k is None else k, product=product)
         found = [(to_langchain(hit.chunk), hit) for hit in hits]
         for document, hit in found:
             document.metadata["score"] = hit.score

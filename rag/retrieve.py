@@ -23,6 +23,7 @@ from rag.unit_vectors import UnitVectors
 
 _STAY = 0.97  # share of the whole collection's confidence that keeps a conversation with its product; docs/retrieval.md
 _STAY_ASKED = 0.6  # the same for a follow-up's own words: "and how often?" says little, "and the kettle's filter?" enough
+_STAY_KIND = 0.7  # the same for the product whose kind the question says ("the router"); docs/retrieval.md
 _EMBEDDED = 32  # sentences of all reranked passages whose cosine is taken, the best by words first: it is what costs time
 
 
@@ -42,7 +43,6 @@ class RetrieveSettings:
     length_weight: float = FusionWeights.length  # of length, up to 300 characters
     sentence_weight: float = FusionWeights.sentence  # of the cosine of the best sentence; of the reranked
     words_weight: float = FusionWeights.words  # of the likeness of words; of the reranked
-    kind_weight: float = FusionWeights.kind  # of a product whose kind the question says ("the router")
     reranked: int = 10  # best passages that are ranked again with their best sentence and their words' likeness
     rerank: str = ""  # a cross-encoder that orders those again, hf:<id or folder>; "" is off
     # share of words two passages of one product may have in common before the lower one is dropped; 1: any
@@ -76,7 +76,6 @@ class Retriever:
             s.code_weight,
             s.length_weight,
             s.sentence_weight,
-            s.kind_weight,
             s.words_weight,
         )
 
@@ -113,11 +112,6 @@ class Retriever:
         terms = self._terms(question, scope)
         scores = fused_scores(terms, chunks, dense, lexical, self._weights)
         stages = _stages(dense, lexical)
-        kinds = self._names.hinted(question) if scope.doc_ids is None else {}
-        for chunk in chunks:
-            if chunk.doc_id in kinds:
-                scores[chunk.chunk_id] += self._weights.kind * kinds[chunk.doc_id]
-                stages[chunk.chunk_id]["product_kind"] = kinds[chunk.doc_id]
         different: dict[tuple[str, ...], Chunk] = {}
         for chunk in _ranked(chunks, scores):
             different.setdefault(sameness(chunk), chunk)
@@ -201,13 +195,18 @@ class Retriever:
         return self._names.named_scope(question) if self.settings.find_product else Scope()
 
     def product_of_conversation(self, question: str, earlier: Sequence[str], asked: str = "") -> str:
-        """The product that the conversation is about: the one that the last of the `earlier` questions to name one product named.
+        """The product that the conversation is about: the one whose kind this question says ("the router"), else the one that the
+        last of the `earlier` questions to name one product named.
 
         "" where none did, where this question names one itself, and where the whole collection answers it with more confidence
-        than that product's manuals, with what was said before it or as it was `asked`: the subject has changed.
+        than that product's manuals, with what was said before it or as it was `asked`: the subject has changed, or the
+        robot's manual speaks of "the router".
         """
         if not self.settings.find_product or not question.strip() or self.scope(question).doc_ids:
             return ""
+        kind = self._names.product_of_kind(asked or question)
+        if kind and self._stays(question, kind, _STAY_KIND):
+            return kind
         named = (self._names.named_product(text) for text in reversed(earlier))
         product = next((name for name in named if name), "")
         if not product:

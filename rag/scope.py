@@ -85,24 +85,21 @@ class ProductNames:
         products = {document.product for document in self._documents if document.doc_id in named}
         return products.pop() if len(products) == 1 else ""
 
-    def hinted(self, question: str) -> dict[str, float]:
-        """doc_id -> 1 / products that share the word, for those whose kind the question says.
+    def product_of_kind(self, question: str) -> str:
+        """The one product whose kind the question says; "" when it says none, or that of several.
 
         Said is the last word of a name, or another after an article: "empty vacuum" and "the robot" mean the R7 robot vacuum.
-
-        No scope: a router's manual may speak of TVs, too.
         """
         if self._count < 2:
-            return {}
+            return ""
         words = _words(question)
         articled = {word for before, word in pairwise(_WORD.findall(question.casefold())) if before in _DETERMINERS}
-        found: dict[str, float] = {}
+        said: set[str] = set()
         for document in self._documents:
             names = self._names[document.doc_id] if document.product not in self._pages else []
-            said = [w for name in names for w in name if w in words and (w == name[-1] or w in articled)]
-            if said:
-                found[document.doc_id] = max(1 / self._spread[word] for word in said)
-        return found
+            if any(word in words and (word == name[-1] or word in articled) for name in names for word in name):
+                said.add(document.product)
+        return said.pop() if len(said) == 1 else ""
 
     def without_name(self, question: str, scope: Scope) -> str:
         """The question without the name of the product it is searched in, which tells no passage of its manuals from another.

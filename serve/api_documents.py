@@ -63,7 +63,10 @@ def _add_reading(app: FastAPI, context: ServeContext) -> None:
         """The best passages, best first, with what each stage of the search said of them."""
         context.refresh()
         retriever = context.answerer.retriever
-        return [dataclasses.asdict(hit) for hit in retriever.search(asked.query, asked.k, asked.product)] if retriever else []
+        if retriever is None:
+            return []
+        product = asked.product or retriever.product_of_conversation(asked.query, ())
+        return [dataclasses.asdict(hit) for hit in retriever.search(asked.query, asked.k, product)]
 
 
 def _add_changing(app: FastAPI, context: ServeContext) -> None:

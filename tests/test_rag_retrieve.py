@@ -139,25 +139,14 @@ def test_the_name_of_the_product_that_is_searched_is_not_searched(question: str,
     assert names.without_name(question, names.named_scope(question)) == searched
 
 
-def test_what_a_product_is_hints_at_its_manual() -> None:
+def test_a_product_is_known_by_its_kind() -> None:
     names = ProductNames([document("Nordhaven AX3 home router"), document("Pavo R7 robot vacuum"), document("Sola V2 vacuum")])
-    assert names.hinted("What does the red light of the router mean?") == {"nordhaven-ax3-home-router": 1.0}
-    assert names.hinted("the robot goes in circles") == {"pavo-r7-robot-vacuum": 1.0}
-    assert names.hinted("empty vacuum") == {"pavo-r7-robot-vacuum": 0.5, "sola-v2-vacuum": 0.5}
-    assert names.hinted("I work from home, how loud is it?") == {}
-    assert names.named_scope("What does the red light of the router mean?").doc_ids is None, "another manual may speak of it"
-    assert ProductNames([document("Home router")]).hinted("the router") == {}
-
-
-def test_the_manual_of_the_kind_of_product_in_the_question_comes_first(tmp_path: Path) -> None:
-    for name, light in (("Nordhaven AX3 router", "A red light: it is hot."), ("Corvella E20 machine", "A red light: hot.")):
-        (tmp_path / f"{name}.md").write_text(f"# {name}\n\n" + f"## Lights\n\n{light}\n\n" + "## Care\n\nWipe it dry.\n\n" * 12)
-    embedder = HashEmbedder()
-    ingest(tmp_path / "index", tmp_path, embedder)
-    retriever = Retriever(open_index(tmp_path / "index", embedder), embedder)
-    first = {question: retriever.search(question)[0] for question in ("why a red light", "why has the router a red light")}
-    assert [hit.chunk.doc_id for hit in first.values()] == ["corvella-e20-machine", "nordhaven-ax3-router"]
-    assert first["why has the router a red light"].stages["product_kind"] == 1.0
+    assert names.product_of_kind("What does the red light of the router mean?") == "Nordhaven AX3 home router"
+    assert names.product_of_kind("the robot goes in circles") == "Pavo R7 robot vacuum"
+    assert names.product_of_kind("empty vacuum") == "", "two products are vacuums"
+    assert names.product_of_kind("Can the robot find the router?") == ""
+    assert names.product_of_kind("I work from home, how loud is it?") == ""
+    assert ProductNames([document("Home router")]).product_of_kind("the router") == "", "one product needs no scope"
 
 
 def test_one_product_may_have_many_documents() -> None:
@@ -208,6 +197,27 @@ def test_a_conversation_stays_with_its_product_until_the_subject_changes(tmp_pat
     assert retriever.product_of_conversation("Does the Note 9 flash?", earlier) == "", "the question names its own"
     off = Retriever(retriever.index, embedder, RetrieveSettings(find_product=False))
     assert off.product_of_conversation(question, earlier) == ""
+
+
+def test_the_product_whose_kind_the_question_says_is_searched_where_it_answers(tmp_path: Path) -> None:
+    care = "".join(f"## Part {n}\n\nWipe part {n} dry.\n\n" for n in range(12))
+    for name, text in (
+        ("Nordhaven AX3 router", "A steady red light: the router is too hot."),
+        ("Pavo R7 robot", "A red light: the robot is stuck.\n\n## Network\n\nEnter the password of the router."),
+    ):
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\n## Lights\n\n{text}\n\n{care}")
+    embedder = HashEmbedder()
+    ingest(tmp_path / "index", tmp_path, embedder)
+    retriever = Retriever(open_index(tmp_path / "index", embedder), embedder)
+    assert retriever.product_of_conversation("Has the router a red light?", ()) == "Nordhaven AX3 router"
+    assert (
+        retriever.product_of_conversation("Has the router a red light?", ("Is the Pavo R7 robot loud?",))
+        == "Nordhaven AX3 router"
+    )
+    assert retriever.product_of_conversation("Where do I enter the password of the router?", ()) == "", (
+        "the robot's manual says it"
+    )
+    assert retriever.product_of_conversation("Where is the red light?", ()) == ""
 
 
 def test_near_copies_are_shown_once(tmp_path: Path) -> None:
