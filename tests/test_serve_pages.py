@@ -86,6 +86,16 @@ def stop(page: ChatPage, shown: dict[Any, Any], written: str) -> dict[Any, Any]:
     return page.stop(shown[page.conversation_id], shown[page.asked], shown[page.answering], written)
 
 
+def test_every_update_of_an_answer_under_way_offers_to_stop_it(context: ServeContext) -> None:
+    """Of two updates that come at once Gradio's page keeps what the second says, and drops what it leaves out."""
+    page, _, answering = begin(context, 0)
+    *under_way, last = answering
+    boxes = [update[page.question] for update in under_way]
+    assert all(box.stop_btn and not box.submit_btn for box in boxes)
+    assert ["value" in box.constructor_args for box in boxes] == [True, True, False], "what is typed meanwhile stays"
+    assert last[page.question].submit_btn and not last[page.question].stop_btn
+
+
 def test_an_answer_stopped_before_its_first_word_gives_the_question_back(context: ServeContext) -> None:
     page, shown, answering = begin(context, 2)
     answering.close()

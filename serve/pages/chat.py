@@ -165,21 +165,25 @@ class ChatPage:
         with shown():
             adapters = self.models.chosen(model)
         before = [*messages(turns), question_message(question)]
-        busy = gr.Textbox(value="", submit_btn=False, stop_btn=True)
+        # In every update: Gradio's page drops what the next one leaves out when two come at once.
+        busy: Update = {self.question: gr.Textbox(value="", submit_btn=False, stop_btn=True)}
         reading = [*before, bot_message(partial_html(""))]
-        yield {self.chat: reading, self.question: busy, self.asked: question, self.answering: "", self.written: ""}
+        yield {self.chat: reading, self.asked: question, self.answering: "", self.written: "", **busy}
         user, first = self.context.user().name, ""
         for side, adapter in zip(SIDES if len(adapters) > 1 else ("",), adapters, strict=True):
             name = model_name(adapter or "")
             with Recording(self.context.store, question, conversation_id, user, first, adapter or "") as record:
                 conversation_id, first = record.conversation_id, first or record.answer_id
-                yield {self.conversation_id: conversation_id, self.answering: record.answer_id, self.written: ""}
+                reading = [*before, bot_message(partial_html("", side, name))]
+                ids = {self.conversation_id: conversation_id, self.answering: record.answer_id, self.written: ""}
+                yield {self.chat: reading, **ids, **busy}
+                busy = {self.question: gr.Textbox(submit_btn=False, stop_btn=True)}  # what is typed now stays
                 for piece in self._pieces(record, question, turns, product, adapter):
                     if isinstance(piece, Waiting):
                         line = f"Number {piece.place} in the queue…"
-                        yield {self.chat: [*before, bot_message(partial_html(line, side, name))]}
+                        yield {self.chat: [*before, bot_message(partial_html(line, side, name))], **busy}
                     elif isinstance(piece, str):
-                        yield {self.chat: [*before, bot_message(partial_html(piece, side, name))], self.written: piece}
+                        yield {self.chat: [*before, bot_message(partial_html(piece, side, name))], self.written: piece, **busy}
                     else:
                         record.finish(piece)
                         before.append(bot_message(answer_html(piece, side, name)))
