@@ -218,7 +218,7 @@ def stopped_answer(begun: Answer, text: str) -> Answer:
 
 def find_passages(retriever: Retriever, question: str, settings: AnswerSettings, product: str = "") -> list[Hit]:
     """The passages a model is shown: the best ones, cut to their best sentences where `focus_units` says so."""
-    product = product or retriever.product_of_conversation(question, ())
+    product = retriever.product_for(question, product)
     found, passages = retriever.search(question, searched_for(settings), product), settings.passages or PASSAGES
     units = settings.focus_units
     hits = retriever.focus(question, found, passages, units, product)[0] if units else found[:passages]

@@ -153,8 +153,8 @@ def load_embedder(spec: str = DEFAULT) -> Embedder:
     """
     if spec == "hash":
         return HashEmbedder()
-    if spec in ("minilm", "minilm-manuals"):
-        return load_minilm(ADAPTER if spec == "minilm-manuals" else None)
+    if spec in ("minilm", DEFAULT):
+        return load_minilm(ADAPTER if spec == DEFAULT else None)
     if spec.startswith("st:"):
         return _load_folder(spec.removeprefix("st:"))
     raise UserError(

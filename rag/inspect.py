@@ -67,7 +67,7 @@ def trace_search(
     index: Index, embedder: Embedder, settings: RetrieveSettings, question: str, k: int = 8, product: str = ""
 ) -> SearchTrace:
     """Search as the answers do and keep what happened on the way."""
-    product = product or Retriever(index, embedder, settings).product_of_conversation(question, ())
+    product = Retriever(index, embedder, settings).product_for(question, product)
     clock: dict[str, float] = defaultdict(float)
     timed = Retriever(_Timed(index, clock), _Timed(embedder, clock), settings)  # type: ignore[arg-type]
     embedder.encode([question])  # the model is loaded and warm before anything is timed

@@ -36,7 +36,7 @@ class EmendoRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, product: str | None = None
     ) -> list[LangChainDocument]:
-        product = (self.product if product is None else product) or self.searcher.product_of_conversation(query, ())
+        product = self.searcher.product_for(query, self.product if product is None else product)
         hits = self.searcher.passages(query, k=self.k if k is None else k, product=product)
         found = [(to_langchain(hit.chunk), hit) for hit in hits]
         for document, hit in found:

@@ -194,6 +194,10 @@ class Retriever:
             return chosen_scope(product, self._documents)
         return self._names.named_scope(question) if self.settings.find_product else Scope()
 
+    def product_for(self, question: str, product: str = "") -> str:
+        """The product that a question asked by itself is searched in: the chosen one, else the one whose kind it says, or ""."""
+        return product or self.product_of_conversation(question, ())
+
     def product_of_conversation(self, question: str, earlier: Sequence[str], asked: str = "") -> str:
         """The product that the conversation is about: the one whose kind this question says ("the router"), else the one that the
         last of the `earlier` questions to name one product named.

@@ -111,11 +111,11 @@ class ProductNames:
         words = {word for name in names for word in name}
         kept, run = list[str](), list[str]()
         for part in [*question.split(), ""]:
-            word = part.casefold().strip("?!.,;:\"'()")
+            word = _bare(part)
             if word and word in words:
                 run.append(part)
                 continue
-            said = [one.casefold().strip("?!.,;:\"'()") for one in run]
+            said = [_bare(one) for one in run]
             if not (said in names or any(c.isdigit() for one in said for c in one)):
                 kept += run
             kept, run = [*kept, part], []
@@ -133,6 +133,10 @@ class ProductNames:
                 rareness = max(1 / self._spread[w] for w in said)
                 best = max(best, (rareness, len(said) / len(variant)))
         return best
+
+
+def _bare(part: str) -> str:
+    return part.casefold().strip("?!.,;:\"'()")
 
 
 def _names(text: str) -> list[list[str]]:

@@ -65,7 +65,7 @@ def _add_reading(app: FastAPI, context: ServeContext) -> None:
         retriever = context.answerer.retriever
         if retriever is None:
             return []
-        product = asked.product or retriever.product_of_conversation(asked.query, ())
+        product = retriever.product_for(asked.query, asked.product)
         return [dataclasses.asdict(hit) for hit in retriever.search(asked.query, asked.k, product)]
 
 

@@ -6,9 +6,27 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from emendo.records import UserError
+
 MANIFEST = "manifest.json"
+
+
+@contextmanager
+def written_whole(folder: Path, what: str, *faults: type[Exception]) -> Iterator[None]:
+    """For writing `folder`: where that fails by one of `faults`, it is removed, and a UserError tells the cure."""
+    try:
+        yield
+    except faults as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{what} could not be written to {folder.parent} ({reason}); make room there and give the same command again: it "
+            "goes on from the last whole checkpoint, where there is one"
+        ) from error
 
 
 def seal(folder: Path) -> None:

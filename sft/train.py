@@ -21,7 +21,7 @@ from emendo.store import now
 from rag.prompt import PROMPT_VERSION
 from sft.arguments import check_distribution, keep_event_files, lora_config, processes, sft_config
 from sft.check import check_data, check_rows, check_step, check_weights, require
-from sft.checkpoints import last_whole
+from sft.checkpoints import last_whole, written_whole
 from sft.encoding import Encoded, batches_in_order
 from sft.estimate import free_memory, memory_of
 from sft.examples import ExampleSet
@@ -284,16 +284,9 @@ def publish(trainer: Any, card: AdapterCard, target: Path, run: Path) -> None:
 
     partial = target.with_name(f".partial-{card.adapter_id}")
     shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with written_whole(partial, f"adapter {card.adapter_id}", OSError, SafetensorError):
         trainer.model.save_pretrained(partial)
         (partial / "losses.json").write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
         (partial / "card.json").write_text(to_json(card), encoding="utf-8")
         partial.replace(target)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"adapter {card.adapter_id} could not be written to {target.parent} ({reason}); make room there and give the same "
-            "command again: it goes on from the last whole checkpoint, where there is one"
-        ) from error
     shutil.rmtree(run, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from emendo.records import UserError
-from sft.checkpoints import seal
+from sft.checkpoints import seal, written_whole
 from sft.choice_loss import NONE, allowed_ids, choice_loss
 from sft.encoding import Encoded
 from sft.schedules import Schedule, make_scheduler
@@ -90,18 +89,11 @@ class SealedTrainer(SFTTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-        try:
+        with written_whole(folder, f"checkpoint {self.state.global_step}", OSError, RuntimeError, SafetensorError):
             super()._save_checkpoint(model, trial)
             if self.args.should_save:
                 (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle
                 seal(folder)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"checkpoint {self.state.global_step} could not be written to {folder.parent} ({reason}); make room there and "
-                "give the same command again: it goes on from the last whole checkpoint"
-            ) from error
 
 
 @dataclass

@@ -124,9 +124,8 @@ def search(args: argparse.Namespace) -> int:
     rows = read_rows(args.questions) if args.questions else []
     question = "" if rows else _question(args)
     retriever = opener(args).retriever()
-    from rag.turns import turn_of
-
     if rows:
+        from rag.turns import turn_of
 
         def hits_of(row: dict[str, Any]) -> list[dict[str, Any]]:
             turn = turn_of(retriever, row["question"], past_turns(row), row.get("product") or args.product)
@@ -137,7 +136,7 @@ def search(args: argparse.Namespace) -> int:
 
         write_rows(args.out, "searching", rows, found)
         return 0
-    hits = retriever.passages(question, k=args.k, product=turn_of(retriever, question, (), args.product).product)
+    hits = retriever.passages(question, k=args.k, product=retriever.product_for(question, args.product))
     if args.json:
         say_json([hit_row(hit) for hit in hits])
         return 0

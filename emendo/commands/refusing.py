@@ -31,7 +31,7 @@ def fit(args: argparse.Namespace) -> int:
     answerable, confidences = [question.answerable for question in questions], []
     with progress_bar() as report:
         for done, question in enumerate(questions, 1):
-            product = question.product or args.product or retriever.product_of_conversation(question.question, ())
+            product = retriever.product_for(question.question, question.product or args.product)
             hits = retriever.search(question.question, product=product)
             confidences.append(retriever.confidence(question.question, hits, product=product))
             report("asking", done, len(questions))

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rag.retrieve import Retriever
     from sft.retriever import Judgement, Pair
 
-STOCK = "minilm-manuals"
-
 
 def tune_embedder(args: argparse.Namespace) -> int:
     """Exit code 0 when the adapted embedder serves from now on, 1 when it was not better and nothing changed."""
@@ -60,16 +58,17 @@ def tune_embedder(args: argparse.Namespace) -> int:
 
 def rollback_embedder(args: argparse.Namespace) -> int:
     from rag.assemble import IndexSettings
+    from rag.embedder import DEFAULT
     from rag.ingest import reembed
 
     opened = opener(args)
     _check_environment()
-    if opened.settings(IndexSettings, "index").embedder == STOCK:
+    if opened.settings(IndexSettings, "index").embedder == DEFAULT:
         raise UserError("nothing to roll back: the stock embedder serves")
-    _write_embedder(opened.workspace, STOCK)
+    _write_embedder(opened.workspace, DEFAULT)
     with progress_bar() as report:
-        count = reembed(opened.workspace.index, _load(STOCK), progress=report)
-    say_json({"embedder": STOCK, "passages": count}) if args.json else say(
+        count = reembed(opened.workspace.index, _load(DEFAULT), progress=report)
+    say_json({"embedder": DEFAULT, "passages": count}) if args.json else say(
         f"the stock embedder serves; {count} passages embedded"
     )
     return 0

@@ -167,23 +167,21 @@ class ChatPage:
         before = [*messages(turns), question_message(question)]
         # In every update: Gradio's page drops what the next one leaves out when two come at once.
         busy: Update = {self.question: gr.Textbox(value="", submit_btn=False, stop_btn=True)}
-        reading = [*before, bot_message(partial_html(""))]
-        yield {self.chat: reading, self.asked: question, self.answering: "", self.written: "", **busy}
+        yield {self.chat: _under_way(before), self.asked: question, self.answering: "", self.written: "", **busy}
         user, first = self.context.user().name, ""
         for side, adapter in zip(SIDES if len(adapters) > 1 else ("",), adapters, strict=True):
             name = model_name(adapter or "")
             with Recording(self.context.store, question, conversation_id, user, first, adapter or "") as record:
                 conversation_id, first = record.conversation_id, first or record.answer_id
-                reading = [*before, bot_message(partial_html("", side, name))]
                 ids = {self.conversation_id: conversation_id, self.answering: record.answer_id, self.written: ""}
-                yield {self.chat: reading, **ids, **busy}
+                yield {self.chat: _under_way(before, "", side, name), **ids, **busy}
                 busy = {self.question: gr.Textbox(submit_btn=False, stop_btn=True)}  # what is typed now stays
                 for piece in self._pieces(record, question, turns, product, adapter):
                     if isinstance(piece, Waiting):
                         line = f"Number {piece.place} in the queue…"
-                        yield {self.chat: [*before, bot_message(partial_html(line, side, name))], **busy}
+                        yield {self.chat: _under_way(before, line, side, name), **busy}
                     elif isinstance(piece, str):
-                        yield {self.chat: [*before, bot_message(partial_html(piece, side, name))], self.written: piece, **busy}
+                        yield {self.chat: _under_way(before, piece, side, name), self.written: piece, **busy}
                     else:
                         record.finish(piece)
                         before.append(bot_message(answer_html(piece, side, name)))
@@ -297,6 +295,11 @@ class ChatPage:
 
     def _show_sources(self, answer: Answer | None) -> Update:
         return {**self.evidence.show(answer), self.editor.panel: gr.Column(visible=False)}
+
+
+def _under_way(before: list[Any], text: str = "", side: str = "", name: str = "") -> list[Any]:
+    """The messages with an answer that is being written."""
+    return [*before, bot_message(partial_html(text, side, name))]
 
 
 def _product(chosen: str) -> str:
